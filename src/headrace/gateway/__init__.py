@@ -1,4 +1,5 @@
-"""One address for every OpenAI, Anthropic and Google client: `app.gateway` is an ASGI application over a Router.
+"""The HTTP gateway: one address for OpenAI, Anthropic and Google clients. `app.gateway` is an ASGI application over a
+Router.
 
-`headrace serve` runs it. Nothing here is imported by `import headrace`.
+`headrace serve` runs it. `import headrace` imports nothing from here.
 """

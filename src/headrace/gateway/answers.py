@@ -1,4 +1,4 @@
-"""What goes back to a caller, once: whole, or as a stream; and every failure in the caller's dialect."""
+"""The response to a request, whole or streamed; failures are sent in the caller's dialect."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from headrace.streams import AsyncStream
 log: Final = logging.getLogger("headrace.gateway")
 
 LEFT: Final = 499
-"""The status that a call is recorded with whose caller went away, as nginx logs it."""
+"""The recorded status of a call whose client disconnected, as in nginx's logs."""
 
 Pairs = list[tuple[str, str]]
 
 
 class Before(Struct, frozen=True, eq=False):
-    """A first attempt on the straight way, which failed: the rest is the Router's to decide."""
+    """A first attempt on the fast path, which failed; the Router decides what follows."""
 
     failed: Failed
     event: Event
-    """That it was sent."""
+    """The event that reported it as sent."""
     came: float
-    """When the request came, in seconds since 1970."""
+    """When the request arrived, in Unix seconds."""
     at: float
-    """The same by the monotonic clock."""
+    """When the request arrived, by the monotonic clock."""
 
 
 class Answer:
-    """What goes back, once: whole, or as a stream; and every failure in the caller's dialect."""
+    """The response to one request, sent once, whole or streamed; failures are sent in the caller's dialect."""
 
     def __init__(self, send: Send, front: Front, id: str, path: str = "", before: Before | None = None) -> None:
-        """before: what was tried already."""
+        """before: what was already tried."""
         self.before = before
         self._send = send
         self.front = front
@@ -54,19 +54,19 @@ class Answer:
         self._path = path
         self._came = time.monotonic() if before is None else before.at
         self.status = 0
-        """What was answered; 0 before that."""
+        """The status sent; 0 before that."""
         self.entry: Entry | None = None
-        """The call that is answered, until it is in the ledger."""
+        """The call that is responded to, until it is in the ledger."""
         self._begun = False
         self._exact = False
-        """Whether its bytes are somebody's file: nothing may be added to them."""
+        """Whether the body is a file: nothing may be added to it."""
         self.over = False
-        """Whether the last byte is on its way."""
+        """Whether the last byte has been sent."""
         self.left: Callable[[], Pairs] = list
-        """What is left under the caller's own limits, as headers."""
+        """Returns the rate limit headers for the caller's own limits."""
 
     def go_on(self) -> None:
-        """Its head has gone out already: what follows is a part of its stream."""
+        """The head has already been sent: continue its stream."""
         self._begun, self.status = True, 200
 
     @property
@@ -75,7 +75,7 @@ class Answer:
         return self.entry
 
     async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work`; what fails becomes an answer."""
+        """Run `work`; a failure becomes a response."""
         try:
             await work
         except HeadraceError as error:
@@ -86,12 +86,12 @@ class Answer:
             log.exception("%s: a fault of the gateway's own", self.id)
             await self._failed(Failure(Kind.SERVER, f"the gateway failed; its log tells more of {self.id}", status=500))
         finally:
-            self._record(Outcome.LEFT, status=LEFT)  # unless it is in the ledger already
+            self._record(Outcome.LEFT, status=LEFT)  # does nothing if it was already recorded
             if access.isEnabledFor(logging.INFO):
                 self._log()
 
     async def stopped(self) -> None:
-        """The server stops, and waits for it no longer."""
+        """The server is stopping and no longer waits for the call."""
         if not self.over:
             await self._failed(STOPPING)
 
@@ -112,16 +112,16 @@ class Answer:
         await self._last(body)
 
     async def shown(self, shown: Shown) -> None:
-        """What a browser is shown."""
+        """A response for a browser."""
         await self._start(shown.status, [("content-type", shown.kind), ("content-length", str(len(shown.body))), *shown.headers])
         await self._send({"type": "http.response.body", "body": shown.body})
 
     async def streamed(
         self, making: Awaitable[AsyncStream[bytes]], every: float, *, counted_last: bool = False, told: Callable[[bytes], bytes] = bytes
     ) -> None:
-        """The stream from its first piece to its end, in whole events. Where nothing comes, `every` so many seconds a sign of life.
+        """Send the stream in complete events, with a keep-alive comment for every `every` seconds without data.
 
-        counted_last: whether the event that says what was used is the last one. told: says a piece in another way.
+        counted_last: whether the event with the usage is the last one. told: rewrites each piece.
         """
         pulse = _Pulse(self._alive, every)
         try:
@@ -145,7 +145,7 @@ class Answer:
             self._said(piece, self.front.kind)
             if (counted_last or self.front.ends(piece)) and stream.usage is not None:
                 entry.used(stream.usage)
-                self._record(Outcome.ANSWERED)  # its caller may read no further, and go
+                self._record(Outcome.ANSWERED)  # its client may stop reading here, and disconnect
             await self._piece(told(piece))
         pulse.stop()
         await self._last(b"")
@@ -153,7 +153,7 @@ class Answer:
     async def passed(
         self, stream: AsyncStream[bytes], more: Pairs | None = None, see: Callable[[bytes], Awaitable[None]] | None = None
     ) -> None:
-        """A provider's own answer, as it comes. more: headers. see: told of each piece before it goes out."""
+        """Forward a provider's own response as it arrives. more: extra headers. see: called with each piece before it is sent."""
         try:
             self.entered.answered(stream._hidden_params)
             kind = stream.response_headers.get("content-type", "application/octet-stream")
@@ -170,7 +170,7 @@ class Answer:
             await stream.aclose()
 
     async def downloaded(self, making: Awaitable[AsyncStream[bytes]]) -> None:
-        """A file, piece by piece."""
+        """Send a file in pieces."""
         self._exact = True
         await self.passed(await making)
 
@@ -193,7 +193,7 @@ class Answer:
         written = self.front.error(failure)
         self._record(Outcome.FAILED, failure, written.status)
         if self._begun and self._exact:
-            return  # without its end, at which the server cuts the connection: who reads it knows that this is not all
+            return  # without its end: the server cuts the connection, so the client knows that the file is incomplete
         if self._begun:
             await self._last(self.front.broken(failure))
             return
@@ -206,7 +206,7 @@ class Answer:
         await self._last(written.body)
 
     async def _last(self, body: bytes) -> None:
-        """The end of an answer. Whoever has it finds the call in the ledger, whatever becomes of this process."""
+        """Send the end of the response. The call is in the ledger before that, even if the process then dies."""
         self._record(Outcome.ANSWERED)
         self.over = True
         await self._send({"type": "http.response.body", "body": body})
@@ -222,7 +222,7 @@ STOPPING: Final = Failure(Kind.OVERLOADED, "the gateway stops: ask again", statu
 
 
 class _Pulse:
-    """Gives a sign of life whenever nothing was felt between two looks."""
+    """Runs `beat` in each interval in which nothing was felt."""
 
     __slots__ = ("_beat", "_every", "_task", "_timer", "felt")
 
@@ -247,7 +247,7 @@ class _Pulse:
 
 
 def told_of(hidden: Mapping[str, Any], *, streaming: bool = False) -> Pairs:
-    """How the answer came about, in headers. A stream's cost is not known when it begins."""
+    """Headers on how the call was routed and what it cost. The cost of a stream is not known when it begins."""
     record = hidden.get("headrace")
     if record is None:
         return []
@@ -265,7 +265,7 @@ def told_of(hidden: Mapping[str, Any], *, streaming: bool = False) -> Pairs:
 
 
 def _names(left_out: Sequence[str]) -> str:
-    """Names of what the provider was not told, as far as a header should go."""
+    """Names of parameters that were not sent to the provider, as many as fit a header."""
     told = ", ".join(left_out[:MOST_NAMES]).encode("ascii", "backslashreplace").decode()
     return told if len(left_out) <= MOST_NAMES else f"{told}, and {len(left_out) - MOST_NAMES} more"
 
@@ -273,4 +273,4 @@ def _names(left_out: Sequence[str]) -> str:
 MOST_NAMES: Final = 16
 
 _LATER: Final = frozenset({Kind.QUEUE_FULL, Kind.QUEUE_TIMEOUT})
-"""What the gateway does not try again by itself, and a caller may: when there is room once more. Elsewhere it has been already."""
+"""Failures that the gateway does not retry but a caller may, once there is room. The gateway has already retried all others."""

@@ -1,4 +1,8 @@
-"""The ASGI application: admit, read, call the Router, answer in the caller's dialect; whoever leaves is noticed at once."""
+"""The ASGI application.
+
+It authenticates, parses, calls the Router and responds in the caller's dialect. When a client disconnects, its call is
+cancelled.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +60,10 @@ def gateway(
     ledger: Ledger | None = None,
     state: State | None = None,
 ) -> Gateway:
-    """An ASGI application over `router`, for uvicorn and its like; `headrace serve` is this behind a socket.
+    """An ASGI application over `router`, for uvicorn and other servers; `headrace serve` runs this behind a socket.
 
-    keys: who may call besides the master key. ledger: where every call is recorded. state: both, and what administers them, from
-    the lifespan's beginning to its end.
+    keys: who may call besides the master key. ledger: where every call is recorded. state: both, and their
+    administration, opened and closed with the lifespan.
     """
     if state is not None:
         keys, ledger = state.keys, state.ledger
@@ -69,20 +73,20 @@ def gateway(
 
 
 class Gateway(Struct, eq=False):
-    """The application. Its settings may be exchanged while it runs."""
+    """The application. Its settings may be replaced while it runs."""
 
     router: Router
     settings: Settings
     keys: Keys
     watch: Watch
-    """Every call goes by it into the ledger."""
+    """Records every call in the ledger and shows it on the dashboard page."""
     page: Page
     state: State | None = None
     failures: Failures = msgspec.field(default_factory=Failures)
     services: list[Service] = []
-    """What runs beside the calls, started in order and stopped the other way round."""
+    """Background services, started in order and stopped in reverse order."""
     metrics: Callable[[], bytes] | None = None
-    """What `/metrics` says."""
+    """Renders the response body of `/metrics`."""
     _passages: Passages | None = None
 
     @property
@@ -91,9 +95,9 @@ class Gateway(Struct, eq=False):
 
     @property
     def passages(self) -> Passages:
-        """The straight way of this event loop, for a server that takes requests past ASGI."""
+        """The fast path of this event loop, for a server that can bypass ASGI."""
         if self._passages is None:
-            from headrace.gateway.straight.passages import Passages  # late: not every server does
+            from headrace.gateway.straight.passages import Passages  # late: not every server uses it
 
             self._passages = Passages(self)
         return self._passages
@@ -104,7 +108,7 @@ class Gateway(Struct, eq=False):
             await lasting([*first, Hearing(hear, self.watch.hear), _Ending(self), *self.services], receive, send)
             return
         if scope["type"] == "websocket":
-            from headrace.gateway import sessions  # late: few gateways hold any
+            from headrace.gateway import sessions  # late: few gateways serve WebSockets
 
             await sessions.serve(self, asked_in({"method": "GET", **scope}), scope, receive, send)
             return
@@ -131,7 +135,7 @@ class Gateway(Struct, eq=False):
         try:
             await answer.guarded(self._serve(asked, scope, receive, answer))
         except Left:
-            pass  # nobody is there to be told
+            pass  # the client disconnected: there is nobody to respond to
         except asyncio.CancelledError:  # by the server
             await answer.stopped()
 
@@ -143,7 +147,7 @@ class Gateway(Struct, eq=False):
             await answer.shown(await self.page.answer(asked, lambda asked: self.admit(asked, scope)))
             return
         if asked.path.startswith(UPLOADS):
-            from headrace.gateway import uploads  # late: few callers send any
+            from headrace.gateway import uploads  # late: few callers upload files
 
             if uploads.resumes(asked):
                 here, sent = await uploads.read(self, asked, scope, receive)
@@ -155,7 +159,7 @@ class Gateway(Struct, eq=False):
             await answer.whole(200, self.metrics(), kind=METRICS)
             return
         if asked.path == "/openapi.json":
-            from headrace.gateway import openapi  # late: few ask, and it reads every operation's words
+            from headrace.gateway import openapi  # late: rarely requested, and it loads the description of every operation
 
             await answer.whole(200, openapi.encoded(None if self.state is None else self.state.desk))
             return
@@ -175,7 +179,7 @@ class Gateway(Struct, eq=False):
         with here.form as form:
             body = await self._read(found.takes, asked, receive, form)
             home = await home_of(here, body) if found.takes == "json" else ""
-            # A form's files may be long, and are looked at on the disk: not while others wait for this loop.
+            # Inspecting a form's files reads from disk and may take long: do it off the event loop.
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
             await _attended(receive, self.answer(here, asked, reply, answer, home), answer)
 
@@ -184,11 +188,14 @@ class Gateway(Struct, eq=False):
         return Entry(self.watch, id, asked.path, caller, began, content)
 
     def keeps_content(self, caller: Caller) -> bool:
-        """Whether what a caller's calls say is remembered with them."""
+        """Whether the content of a caller's calls is recorded."""
         return self.settings.content if caller.content is None else caller.content
 
     async def admit(self, asked: Asked, scope: Scope, known: Caller | None = None) -> Caller:
-        """Who asks, if he may. known: who it is, where that is known without a key."""
+        """The caller, once authenticated and allowed on this path.
+
+        known: the caller, where it is known without a key. Raises a refusal otherwise.
+        """
         client = guard.caller_of(scope.get("client"), asked.headers, self.settings)
         guard.check_network(client, self.settings.networks)
         caller = known or await guard.admit(asked, self.settings.key, self.keys, client, self.failures)
@@ -206,7 +213,7 @@ class Gateway(Struct, eq=False):
         return read_object(content)
 
     async def _health(self, asked: Asked, answer: Answer) -> None:
-        """Alive, and ready: there is somebody to send a call to. Told to everybody, for whoever watches over processes has no key."""
+        """Liveness, and readiness: at least one deployment exists. Open to everybody, as probes have no key."""
         match asked.path:
             case "/health/liveliness" | "/health/liveness":
                 await answer.whole(200, b'{"status": "alive"}')
@@ -217,7 +224,7 @@ class Gateway(Struct, eq=False):
                 raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
 
     async def answer(self, here: Here, asked: Asked, reply: Reply, answer: Answer, home: str) -> None:
-        """Make the call that was asked for, and give its answer. home: the deployment that keeps what it speaks of, or nothing."""
+        """Make the requested call and respond. home: the deployment that stores what the call refers to, or ""."""
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
             return
@@ -295,7 +302,7 @@ class Gateway(Struct, eq=False):
             await made.over(whole)
 
     async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
-        """Send on what is in a provider's own words, and its answer back."""
+        """Forward a request in the provider's own format, and its response."""
         answer.entry = self._entry(answer.id, asked, here.caller)
         answer.entry.asked(PASSED.name, sent.model, stream=False, options=sent.said)
         answer.entry.asked_for(customer_of(asked.headers))
@@ -329,18 +336,19 @@ class Gateway(Struct, eq=False):
         await answer.whole(200, content if sent.told is None else sent.told(content), [*told_of(stream._hidden_params), *heads])
 
     def check_customer(self, entry: Entry) -> None:
-        """Raises a refusal for a call that has to say whom it is for."""
+        """Raises a refusal for a call that must name its end user and does not."""
         if self.settings.wants_user and not entry.told("customer"):
             raise refusal(400, Kind.BAD_REQUEST, "a call has to say here whom it is for (general_settings.enforce_user_param)", "user")
 
     async def scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
-        """The limits that a call is under: the caller's, those of whom it asks for, and those of its tags. Raises a refusal for who is
-        blocked, and for a tag that is not for that model.
+        """The limits that apply to a call: those of the caller, of its end user and of its tags.
+
+        Raises a refusal for a blocked end user, and for a tag that is not allowed on that model.
         """
         customer, scopes = entry.told("customer"), here.scopes(model)
         if customer:
             scopes += await self.keys.customer(customer)
-        if tags := [tag for tag in entry.told("tags") if tag not in here.caller.tags]:  # those of its key are among its own limits
+        if tags := [tag for tag in entry.told("tags") if tag not in here.caller.tags]:  # those of its key are in here.scopes
             if self.settings.own_tags:
                 why = "a call has no tags of its own here (general_settings.reject_clientside_metadata_tags)"
                 raise refusal(400, Kind.BAD_REQUEST, why, "metadata.tags")
@@ -349,7 +357,7 @@ class Gateway(Struct, eq=False):
         return scopes
 
     def _meant(self, here: Here, reply: Finished) -> str:
-        """The model as the Router knows it. Raises refusals for what is not there, or not for this caller."""
+        """The model as the Router knows it. Raises a refusal if it does not exist or this caller may not use it."""
         keeper = reply.deployment or (keeper_of(reply.place) if reply.place else "")
         if not keeper:
             return here.meant(reply.wanted.model)
@@ -359,7 +367,7 @@ class Gateway(Struct, eq=False):
 
 
 class _Ending:
-    """Ends what is under way on the straight way when the server stops; uvicorn ends the rest."""
+    """Ends the calls in flight on the fast path when the server stops; uvicorn ends the rest."""
 
     def __init__(self, app: Gateway) -> None:
         self._app = app
@@ -373,13 +381,13 @@ class _Ending:
 
 
 BEFORE: Final = "headrace.before"
-"""Where a request's state says what was tried before it came here: `headrace.gateway.answers.Before`."""
+"""Key in the request's state for what was tried on the fast path: `headrace.gateway.answers.Before`."""
 
 BEGUN: Final = "headrace.begun"
-"""Where a request's state says that its answer, a stream, has begun."""
+"""Key in the request's state that says its response, a stream, has already begun."""
 
 OPEN: Final = frozenset({"/health/liveliness", "/health/liveness", "/health/readiness"})
-"""For whoever watches over processes, and has no key."""
+"""Open without a key, for probes."""
 
 UPLOADS: Final = ("/upload/", "/gemini/upload/")
 
@@ -388,7 +396,7 @@ METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def asked_in(scope: Scope) -> Asked:
-    """HEAD asks for what GET does: the server sends no more of the answer than its head."""
+    """The request of an ASGI scope. HEAD becomes GET: the server sends only the headers of the response."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope["query_string"]
     said = query.decode("latin-1")
@@ -398,11 +406,11 @@ def asked_in(scope: Scope) -> Asked:
 
 
 PATIENCE: Final = 0.02
-"""Seconds before anybody looks whether the caller is still there: most answers are given by then."""
+"""Seconds before the client's connection is watched for a disconnect: most responses are complete by then."""
 
 
 async def _attended(receive: Receive, work: Coroutine[Any, Any, None], answer: Answer) -> None:
-    """Do `work` while its caller is there. One who leaves ends it where it is: in the queue, at the provider, in the stream."""
+    """Run `work` while its client is connected. A disconnect cancels it wherever it is: queued, upstream or streaming."""
     watch = _Watch(receive, answer)
     try:
         await work
@@ -416,7 +424,7 @@ async def _attended(receive: Receive, work: Coroutine[Any, Any, None], answer: A
 
 
 async def _paid(making: Awaitable[Any], unpaid: Callable[[], Awaitable[None]]) -> Any:
-    """An answer that its call pays for. One that failed, or came to nothing yet, is the next call's to pay."""
+    """The response of a call that pays for it. If it failed or reports no usage yet, the next call pays."""
     paid = False
     try:
         made = await making
@@ -428,7 +436,7 @@ async def _paid(making: Awaitable[Any], unpaid: Callable[[], Awaitable[None]]) -
 
 
 class _Watch:
-    """Looks out for a caller who leaves, and ends the task that it was made in."""
+    """Watches for the client's disconnect, and cancels the task it was created in."""
 
     __slots__ = ("_answer", "_receive", "_timer", "_watching", "left", "task")
 

@@ -1,4 +1,4 @@
-"""Google's other way to stream: `streamGenerateContent` without `alt=sse` is one JSON array, whose elements come as they are made."""
+"""Google's other stream format: `streamGenerateContent` without `alt=sse` is one JSON array, sent element by element."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def wants_array(asked: Asked) -> bool:
 
 
 class ArraySend:
-    """An ASGI `send` that makes an array's elements of the events of a stream. Answers that are no streams pass as they are."""
+    """An ASGI `send` that turns the events of a stream into the elements of an array. Other responses pass through."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -35,7 +35,7 @@ class ArraySend:
         return name, value
 
     def _elements(self, piece: bytes, *, last: bool) -> bytes:
-        """What has come, as far as it goes on from what went out. Between elements white space is a sign of life there as well."""
+        """The next elements. White space between elements, used as keep-alive, passes through."""
         assert self._events is not None
         if not piece.strip() and not last:
             return piece

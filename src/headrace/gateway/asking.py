@@ -1,4 +1,4 @@
-"""What a request comes to: an answer that needs no call, or a call and what is made of its answer."""
+"""What a request resolves to: a response that needs no call, or a call and how its result becomes the response."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from headrace.objects import BinaryResponse, JsonObject
 
 
 class Here(Struct, frozen=True, eq=False):
-    """Where somebody asks: the gateway's Router, and what of it is for this caller."""
+    """The context of one request: the Router, and what of it this caller may use."""
 
     router: Router
     caller: Caller
     form: ReadForm
-    """The form that was sent, if one was; what is opened for it is closed with it."""
+    """The multipart form of the request; the files opened for it are closed with it."""
     belongings: Belongings = NoBelongings()
-    """Whose is what providers keep."""
+    """Ownership of what providers store."""
 
     def names(self) -> list[str]:
-        """The models it may call."""
+        """The models the caller may call."""
         groups = self.router.get_deployment_by_model_group_name
         return [
             name for name in self.router.get_model_names() if self.caller.may_call(name, found.group if (found := groups(name)) else None)
         ]
 
     def meant(self, model: str) -> str:
-        """A model that it may call, under the gateway's name. Raises refusals with status 403 and 404.
+        """The gateway's name of a model that the caller may call. Raises a refusal with status 403 or 404.
 
-        What a caller may not call is not told to exist.
+        A model that the caller may not call is reported like one that does not exist.
         """
         model = self.caller.meant(model)
         deployment = self.router.get_deployment_by_model_group_name(model)
@@ -48,11 +48,11 @@ class Here(Struct, frozen=True, eq=False):
         return model
 
     def scopes(self, model: str) -> tuple[str, ...]:
-        """The caller's limits that a call of a model is under."""
+        """The caller's limits that apply to calls of a model."""
         return self.caller.scopes_on(model, self._group(model))
 
     def options(self, model: str) -> dict[str, Any]:
-        """What the Router is told of the caller with a call of a model."""
+        """The Router options that describe the caller of a call."""
         return self.caller.options(model, self._group(model))
 
     def _group(self, model: str) -> str | None:
@@ -62,19 +62,19 @@ class Here(Struct, frozen=True, eq=False):
         return None if found is None else found.group
 
     def may_use(self, deployment: str) -> bool:
-        """Whether what a deployment keeps is for it to ask for."""
+        """Whether the caller may access what a deployment stores."""
         found = self.router.get_deployment(deployment)
         return found is not None and self.caller.role.calls and self.caller.may_call(found.group)
 
 
 class Listed(Struct, frozen=True, eq=False):
-    """An answer that needs no call."""
+    """A response that needs no call."""
 
     body: Any
 
 
 class Gathered(Struct, frozen=True, eq=False):
-    """The same, put together of several questions."""
+    """As `Listed`, but gathered from several queries."""
 
     gather: Callable[[], Awaitable[Any]]
 
@@ -90,39 +90,39 @@ class Wanted(Struct, frozen=True, eq=False):
 
 
 class Finished(Struct, frozen=True, eq=False):
-    """A call whose answer is said in another way, or that asks for what is kept."""
+    """A call whose result is converted, or that accesses something stored."""
 
     wanted: Wanted
     finish: Callable[[Any], Any] | None = None
-    """None: as it is, the provider's own bytes where it speaks the caller's dialect."""
+    """Converts the result; None leaves it as is: the provider's own bytes if it speaks the caller's dialect."""
     place: Mapping[str, str] = EMPTY
     deployment: str = ""
-    """The one that keeps what is asked for; empty for any."""
+    """The deployment that stores what the call refers to; "" for any."""
     noted: Callable[[Any], Awaitable[None]] | None = None
-    """Told of the answer before it goes out."""
+    """Called with the result before the response is sent."""
     once: Callable[[], Awaitable[bool]] | None = None
-    """Whether what the answer came to is this call's to pay; asked before it is made, and `unpaid` told where it came to nothing."""
+    """Whether this call pays for the result, asked before the call is made; `unpaid` is called if there is nothing to pay yet."""
     unpaid: Callable[[], Awaitable[None]] | None = None
     told: Callable[[], Callable[[bytes], bytes]] | None = None
-    """Makes what says the pieces of its stream, which are whole events, in another way."""
+    """Returns a converter for the pieces of the stream, which are complete events."""
 
     def at(self, deployment: str) -> Finished:
-        """The same call where it can be answered alone."""
+        """The same call, bound to the only deployment that can serve it."""
         return msgspec.structs.replace(self, deployment=deployment)
 
 
 class Sent(Struct, frozen=True, eq=False):
-    """A call in a provider's own words."""
+    """A call in a provider's own format."""
 
     prepare: Callable[[str], Awaitable[Any]]
-    """(the deployment that keeps what its body speaks of, or nothing) → `headrace.gateway.passing.Passing`."""
+    """(the deployment that stores what the body refers to, or "") → `headrace.gateway.passing.Passing`."""
 
 
 Reply: TypeAlias = Listed | Gathered | Wanted | Finished | Sent
 
 
 class Plain(Struct, frozen=True, eq=False):
-    """An answer that is no JSON."""
+    """A response that is not JSON."""
 
     content: bytes
     kind: str
@@ -135,13 +135,13 @@ def _own(value: Any) -> Any:
 
 
 encode = msgspec.json.Encoder(enc_hook=_own).encode
-"""An answer as JSON, the provider's nulls included."""
+"""Encode a response as JSON, keeping the provider's nulls."""
 
 JSON = "application/json"
 
 
 def written(made: Any) -> tuple[bytes, str]:
-    """An answer as it goes out, and its content type."""
+    """The body of a response, and its content type."""
     match made:
         case BinaryResponse():
             return made.content, made.headers.get("content-type", "application/octet-stream")
@@ -151,7 +151,7 @@ def written(made: Any) -> tuple[bytes, str]:
 
 
 def wanted(operation: Operation, body: dict[str, Any], model: str = "") -> Wanted:
-    """The call that a body asks for. model: from the path, where it stands there. Raises BadRequestError that names the field."""
+    """The call that a body asks for. model: the model named in the path, if any. Raises BadRequestError naming the field."""
     said = body.pop("model", None)
     model = model or said
     if not isinstance(model, str) or not model:

@@ -1,4 +1,4 @@
-"""Responses that their provider makes in the background: ordered by one request, billed when they are done."""
+"""Responses that a provider makes in the background: created by one request, billed when they are done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.served import read_id
 
 
 async def note(here: Here, entry: Entry, made: Any) -> None:
-    """Remember who has to pay for it."""
+    """Record who pays for a background response, if it is still in progress."""
     said = _fields(made)
     found = read_id(str(said.get("id")), here.caller.seal)
     if found is None or said.get("status") not in WORKING:
@@ -29,7 +29,7 @@ async def note(here: Here, entry: Entry, made: Any) -> None:
 
 
 async def order(here: Here, entry: Entry, kind: str, deployment: str, id: str) -> None:
-    """It is paid for when it is done. id: its provider's own."""
+    """Register a background response for billing when it is done. id: the provider's own."""
     caller = here.caller
     order = Order(
         deployment=deployment, id=id, kind=kind, began=time.time(), key=caller.key, name=caller.name, team=caller.team,
@@ -39,8 +39,9 @@ async def order(here: Here, entry: Entry, kind: str, deployment: str, id: str) -
 
 
 class Streamed:
-    """One that is told as it is made: its stream pays for it, and who asks for it later pays no more. One that is left in the middle is
-    made to its end all the same, and the first who asks for it pays.
+    """A background response that is streamed as it is made. Its stream pays for it, so later requests for it do not.
+
+    If the client disconnects, the provider still completes it, and the first request for it pays.
     """
 
     def __init__(self, here: Here) -> None:
@@ -49,7 +50,7 @@ class Streamed:
         self._claiming: asyncio.Task[bool] | None = None
 
     def see(self, piece: bytes) -> bytes:
-        """A piece of the stream, as it is. The first event tells the response's id."""
+        """Take the response's id from the first event; returns the piece unchanged."""
         if self._found is None and (said := _ID.search(piece)) is not None:
             self._found = read_id(said[1].decode(), self._here.caller.seal)
             if self._found is not None:
@@ -65,13 +66,13 @@ _ID: Final = re.compile(rb'"id": ?"(resp_[^"\\]+)"')
 
 
 async def note_end(here: Here, deployment: str, id: str, made: Any) -> None:
-    """Somebody has seen it: one that is over is billed next."""
+    """A client has seen its status: if it is done, it is billed next."""
     if _fields(made).get("status") not in WORKING:
         await here.belongings.done(deployment, id)
 
 
 async def check_billed(here: Here, deployment: str, id: str) -> bool:
-    """True. Raises a refusal where it is about to be deleted, and nobody would know any more what it came to."""
+    """True. Raises a refusal if it is not billed yet: once it is deleted, its cost could not be determined."""
     if await here.belongings.done(deployment, id):
         message = "it is not billed yet: delete it in a few seconds, or cancel it before"
         raise error_of(Failure(Kind.BAD_REQUEST, message, status=409, retryable=True, retry_after=5.0))
@@ -79,7 +80,7 @@ async def check_billed(here: Here, deployment: str, id: str) -> bool:
 
 
 def _fields(made: Any) -> Mapping[str, Any]:
-    """What an answer says: read already, or bytes as they came, which are JSON as far as the Router went."""
+    """The fields of a result: an object, or the bytes of the provider's JSON."""
     if isinstance(made, BinaryResponse):
         made = msgspec.json.decode(made.content)
     return made if isinstance(made, Mapping | JsonObject) else EMPTY  # type: ignore[return-value]

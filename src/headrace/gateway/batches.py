@@ -1,4 +1,4 @@
-"""Files of calls as the gateway takes them: with the names that its callers have for models."""
+"""Batch input files, with the gateway's model names in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.gateway.asking import Here
 
 
 def with_models(file: tuple[str, BinaryIO, str], here: Here, deployment: str) -> tuple[str, BinaryIO, str]:
-    """The file with the deployment's own name for its model in every line. Raises BadRequestError that names the line."""
+    """The file with the provider's model name of the deployment in every line. Raises BadRequestError naming the line."""
     name, content, kind = file
     known = here.router.get_deployment(deployment)
     written: Any = here.form.open_file()

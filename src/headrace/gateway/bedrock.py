@@ -1,6 +1,7 @@
-"""Bedrock's own paths, for AWS's clients: Converse for every model, InvokeModel in Claude's words, both whole and as AWS's event streams.
-InvokeModel in others' words: `invoking`.
+"""Bedrock's own paths, for AWS clients: Converse for every model, and InvokeModel in Claude's format, both also as AWS
+event streams.
 
+InvokeModel in other formats: `invoke_model`.
 docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html, read 2026-11.
 """
 
@@ -23,7 +24,7 @@ from headrace.gateway.requests import Asked, Send, read_object
 from headrace.served import CONVERSE
 
 INVOKED_STREAM: Final = "/invoke-with-response-stream"
-"""How the path of a stream ends whose events are in the model's own words."""
+"""The end of the path of streams whose events are in the model's own format."""
 
 
 def converse(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
@@ -31,7 +32,7 @@ def converse(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: s
 
 
 def count(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
-    """CountTokens, of a call in either kind of words."""
+    """CountTokens, for a Converse or an InvokeModel body."""
     given = body.get("input")
     match given:
         case {"converse": {**said}}:
@@ -52,10 +53,10 @@ def _inner(said: str) -> dict[str, Any]:
 
 
 def _question(body: dict[str, Any], model: str) -> dict[str, Any]:
-    """What a body of InvokeModel asks, in whoever's words."""
+    """The call that an InvokeModel body of any format describes."""
     if is_claudes(body):
         return fronts.anthropic_question(claudes(body, model), model)
-    from headrace.gateway import invoke_model  # late: few callers count in others' words
+    from headrace.gateway import invoke_model  # late: few callers count tokens in other formats
 
     dialect, said = invoke_model.question_of(body)
     return fronts.chat_of(dialect, {"model": model, **said}, model)
@@ -66,14 +67,15 @@ def is_claudes(body: dict[str, Any]) -> bool:
 
 
 def claudes(body: dict[str, Any], model: str) -> dict[str, Any]:
-    """A body of InvokeModel in Claude's words as one of Messages, with its betas."""
+    """An InvokeModel body in Claude's format as a body of Messages, with its betas."""
     said = {name: value for name, value in body.items() if name not in ("anthropic_version", "anthropic_beta")}
     return {**said, "model": model, "betas": body.get("anthropic_beta")}
 
 
 class InvokeSend:
-    """An ASGI `send` that puts the events of Messages into chunks of an AWS event stream. What is no such event passes as it is: whole
-    answers, signs of life, and failures, which are in AWS's words already.
+    """An ASGI `send` that wraps the events of Messages in chunks of an AWS event stream.
+
+    Anything else passes through: whole responses, keep-alives, and errors, which are already in AWS's format.
     """
 
     def __init__(self, send: Send) -> None:
@@ -89,13 +91,13 @@ class InvokeSend:
         await self._send(message)
 
     def _chunks(self, piece: bytes) -> bytes:
-        if piece[:1] == b"\0":  # the length of a message, which is less than 16 MB
+        if piece[:1] == b"\0":  # the length prefix of an event stream message, which is below 16 MB
             return piece
         return b"".join([_chunk(frame.data) for frame in self._events.feed(piece) if frame.data[:1] == b"{"])
 
 
 def _chunk(data: bytes) -> bytes:
     said = msgspec.json.decode(data)
-    if said.get("type") == "error":  # as Anthropic's own API says it in mid-stream
+    if said.get("type") == "error":  # as Anthropic's API reports an error in mid-stream
         return exception("modelStreamErrorException", {"message": str((said.get("error") or {}).get("message") or "")})
     return event("chunk", {"bytes": b64encode(data).decode()})

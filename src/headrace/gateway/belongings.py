@@ -1,4 +1,4 @@
-"""What providers keep for the gateway's callers, whose it is, and where a body speaks of it."""
+"""What providers store for the gateway's callers, who owns it, and where a body refers to it."""
 
 from __future__ import annotations
 
@@ -13,62 +13,60 @@ from headrace.gateway.orders import Order
 
 
 class Thing(Struct, frozen=True):
-    """What it is called at its provider."""
+    """A stored object, by its name at its provider."""
 
     kind: str
-    """As its collection is called in the provider's paths, in small letters: `files`, `cachedcontents`."""
+    """The name of its collection in the provider's paths, in lower case: `files`, `cachedcontents`."""
     id: str
 
 
 class Belonging(Struct, frozen=True):
-    """One thing that a provider keeps for somebody."""
+    """A stored object and its owner."""
 
     thing: Thing
     deployment: str
-    """The one that it was made by, whose account it lies in."""
+    """The deployment that created it, whose account holds it."""
     owner: str
     created: float
-    """Seconds since 1970."""
+    """Unix seconds."""
     said: Mapping[str, Any] = EMPTY
-    """What the provider told of it last."""
+    """The provider's latest description of it."""
 
 
 class Belongings(Protocol):
-    """Remembers whose is what. What administrators make is nobody else's, and noted only where its account has to be known."""
+    """Records who owns what. What administrators create has no owner, and is recorded only if its account must be known."""
 
     async def note(self, one: Belonging) -> None: ...
 
     async def find(self, things: Sequence[Thing]) -> list[Belonging]:
-        """What is known of them, in no order: providers may call different things alike."""
+        """What is known of these objects, in no order; several providers may use the same name."""
         ...
 
     async def owned(self, owner: str, kind: str) -> list[Belonging]:
-        """All of a kind that somebody has, the newest first."""
+        """All objects of a kind that an owner has, newest first."""
         ...
 
     async def forget(self, deployment: str, thing: Thing) -> None: ...
 
     async def ordered(self, order: Order) -> None:
-        """A batch was made, or a response is made in the background, which somebody has to pay for."""
+        """Register a batch or a background response for billing."""
         ...
 
     async def claim(self, deployment: str, response: str) -> bool:
-        """Whether nobody has paid for a response that is made in the background and was not ordered here, or is about to: from now on
-        somebody is.
-        """
+        """Claim the payment of a background response that was not ordered here. False if another call has claimed it."""
         ...
 
     async def release(self, deployment: str, response: str) -> None:
-        """It came to nothing yet."""
+        """Give the claim back, as there is nothing to pay yet."""
         ...
 
     async def done(self, deployment: str, batch: str) -> bool:
-        """It has been seen to be over. Whether it waits for its bill."""
+        """Note that it was seen to be over. Returns whether it waits to be billed."""
         ...
 
 
 class NoBelongings:
-    """Of a gateway without a database, where everybody is an administrator."""
+    """For a gateway without a database, where everybody is an administrator."""
 
     async def note(self, one: Belonging) -> None:
         pass
@@ -95,11 +93,12 @@ class NoBelongings:
         return False
 
 
-# ---- where a body speaks of such things --------------------------------------------------------------------------------------------
+# ---- references in bodies
+# ----------------------------------------------------------------------------------------------------------
 
 
 class Reference(Struct, frozen=True, eq=False):
-    """A place in a body that names something kept."""
+    """A place in a body that names a stored object."""
 
     holder: Any
     at: str | int
@@ -107,7 +106,7 @@ class Reference(Struct, frozen=True, eq=False):
     thing: Thing
 
     def become(self, id: str) -> None:
-        """Name it as its provider does."""
+        """Replace the name by the provider's own."""
         self.holder[self.at] = id
 
 
@@ -115,13 +114,13 @@ NAMES: Final[Mapping[str, str]] = {
     "file_id": "files", "conversation": "conversations", "cachedContent": "cachedcontents", "cached_content": "cachedcontents",
     "fileUri": "files", "file_uri": "files",
 }  # fmt: skip
-"""Fields that name one, and of which kind: of Chat Completions, Responses, Anthropic's Messages and Gemini."""
+"""Fields that name a stored object, and its kind: those of Chat Completions, Responses, Anthropic's Messages and Gemini."""
 
 PASSED_NAMES: Final[Mapping[str, str]] = {
     **NAMES, "input_file_id": "files", "training_file": "files", "validation_file": "files", "previous_response_id": "responses",
     "previous_interaction_id": "interactions",
 }  # fmt: skip
-"""The same in requests to a provider's own API, where what we answer ourselves elsewhere is the provider's own too."""
+"""The same for requests to a provider's own API, which include what the gateway serves itself elsewhere."""
 _LISTS: Final = frozenset({"file_ids", "input_files"})
 
 _URIS: Final = frozenset({"fileUri", "file_uri"})
@@ -131,14 +130,14 @@ _WITHIN: Final = frozenset({
     "messages", "content", "input", "contents", "parts", "file", "source", "tools", "container", "fileData", "file_data", "output",
     "generateContentRequest", "requests", "params",
 })  # fmt: skip
-"""Fields that hold others which do. What a caller's own tools are given or answer, and what stands in a schema, is none of it."""
+"""Fields that may contain others with references. Arguments and results of a caller's own tools, and schemas, are left out."""
 
 _TOOLS_OWN: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use", "code_execution_output", "bash_code_execution_output"})
-"""Types of blocks in which such names are those of a tool."""
+"""Types of blocks in which such field names belong to a tool."""
 
 
 def references(body: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> Iterator[Reference]:
-    """Every place of a body that names something kept, in the words of whatever dialect. names: fields, and what kind they name."""
+    """Every place of a body, in any dialect, that names a stored object. names: the fields, and the kind each names."""
     for name, value in body.items():
         if name in names:
             yield from _named(body, name, value, names[name])
@@ -168,5 +167,5 @@ def _named(body: Any, name: str, value: Any, kind: str) -> Iterator[Reference]:
 
 
 def bare(name: str) -> str:
-    """A provider's own name of something, without the collections that Google puts before it."""
+    """A provider's own name of an object, without the collections that Google puts before it."""
     return name.rpartition("/")[2]

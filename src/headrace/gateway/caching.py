@@ -1,4 +1,4 @@
-"""What a call says of the cache (`cache`, `caching`), in LiteLLM's words: the Router's to hear where it has one."""
+"""A call's cache control (`cache`, `caching`), in LiteLLM's format, for a Router that has a cache."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ WORDS: Final = frozenset({"cache", "caching"})
 
 
 def follow(options: dict[str, Any], here: Here) -> None:
-    """Make of a call's options what the Router may take. Where nothing is cached whatever asks for less than a cache is granted.
+    """Replace the cache control in a call's options by what the Router takes. Without a cache, asking not to use one is
+    accepted.
 
-    Raises BadRequestError for what is no such word, and where a cache is asked for and there is none.
+    Raises BadRequestError for an invalid value, and if a cache is asked for and there is none.
     """
     said = {word: value for word in WORDS if (value := options.pop(word, None)) is not None}
     control = read_control(said, default_on=False)
@@ -23,6 +24,6 @@ def follow(options: dict[str, Any], here: Here) -> None:
         if control.reads or control.writes:
             raise refusal(400, Kind.BAD_REQUEST, "nothing is cached here (litellm_settings.cache)", min(said))
         return
-    if control.namespace is not None:  # a name alone must not open what others keep under it
+    if control.namespace is not None:  # the namespace alone must not give access to what others cached under it
         said["cache"] = {**said["cache"], "namespace": f"{here.caller.owner}/{control.namespace}"}
     options |= said

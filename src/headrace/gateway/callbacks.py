@@ -1,4 +1,6 @@
-"""`litellm_settings.callbacks` and its like: integrations and loggers of the operator's own hear of every call while the gateway runs."""
+"""`litellm_settings.callbacks` and the like: integrations, and the operator's own loggers, for every call while the
+gateway runs.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +21,28 @@ from headrace.layers import around
 LISTS: Final = ("callbacks", "success_callback", "failure_callback", "input_callback")
 
 METRICS: Final = "prometheus"
-"""Nobody has to be told: `/metrics` is there."""
+"""Needs no callback: `/metrics` is always served."""
 
 READY: Final = frozenset({METRICS, "langfuse", "langfuse_otel", "opik", "mlflow", "otel"})
-"""Integrations that are here under LiteLLM's names."""
+"""Integrations that are available under LiteLLM's names."""
 
 GUARDS: Final = frozenset({
     "hide_secrets", "presidio", "lakera_prompt_injection", "detect_prompt_injection", "llamaguard_moderations", "llmguard_moderations",
     "google_text_moderation", "azure_content_safety", "banned_keywords", "blocked_user_check", "aporia_prompt_injection",
 })  # fmt: skip
-"""Names of LiteLLM's callbacks that refuse calls or mask what they say."""
+"""LiteLLM's callbacks that refuse calls or mask their content."""
 
 
 class Found(Struct, frozen=True, eq=False):
-    """What the lists of a configuration come to."""
+    """The callbacks of a configuration."""
 
     lists: Mapping[str, Sequence[Any]] = {}
-    """Names of integrations, objects and functions, by the list."""
+    """Names of integrations, objects and functions, by list."""
     unused: tuple[str, ...] = ()
 
 
 def read_callbacks(given: Mapping[str, Any], folder: Path, problem: Callable[[str], object]) -> Found:
-    """The lists of `litellm_settings`. folder: where modules of the operator's own are. problem: told of each mistake."""
+    """The lists of `litellm_settings`. folder: where the operator's own modules are. problem: called with each mistake."""
     lists: dict[str, list[Any]] = {}
     unused = []
     for where in LISTS:
@@ -60,7 +62,7 @@ def read_callbacks(given: Mapping[str, Any], folder: Path, problem: Callable[[st
 
 
 def _listener(name: Any, folder: Path) -> Any:
-    """The name of an integration, or an object of the operator's own; None for what is not here. Raises ConfigurationError."""
+    """The name of an integration, or an object of the operator's own; None if it is not available. Raises ConfigurationError."""
     if not isinstance(name, str):
         raise ConfigurationError(f"a callback is the name of an integration, or module.object of one's own, got {shape(name)}")
     if name in GUARDS:
@@ -71,24 +73,24 @@ def _listener(name: Any, folder: Path) -> Any:
 
 
 def _own(named: str, folder: Path) -> Any:
-    """The object at `module.name`, of a module beside the configuration or installed. Raises ConfigurationError."""
-    litellm()  # its names are what such modules import
+    """The object at `module.name`, from a module next to the configuration or an installed one. Raises ConfigurationError."""
+    litellm()  # makes litellm's names available, which such modules import
     module, _, name = named.rpartition(".")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
         return getattr(import_module(module), name)
-    except Exception as error:  # whatever a module of somebody's own raises
+    except Exception as error:  # whatever a module of the operator's raises
         raise ConfigurationError(f"there is no {named!r} ({type(error).__name__}: {error})") from error
 
 
 def litellm() -> Any:
-    """headrace in litellm's place, and nothing else of litellm's ways: the gateway has settings of its own."""
+    """headrace under the name `litellm`, without litellm's defaults: the gateway has settings of its own."""
     standing, layers = Router.standing, around.standing()
     compat = import_module("headrace.compat.litellm")  # by name: few gateways have callbacks
     compat.install_as_litellm()
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
-        logging.getLogger(name).handlers.clear()  # the gateway's own log has them
+        logging.getLogger(name).handlers.clear()  # the gateway's own log handles them
     Router.standing = staticmethod(standing)
     if compat.stand_around not in layers:
         around.remove(compat.stand_around)
@@ -96,14 +98,14 @@ def litellm() -> Any:
 
 
 class Telling:
-    """The loggers of a configuration around every call of the process, while the gateway runs."""
+    """Runs the configured loggers around every call of the process while the gateway runs."""
 
     def __init__(self, found: Found) -> None:
         self._runs = False
         self._lists: Mapping[str, Sequence[Any]] = found.lists
 
     def use(self, found: Found) -> None:
-        """Others from the next call on."""
+        """Replace the callbacks, from the next call on."""
         self._lists = found.lists
         self._follow()
 

@@ -1,6 +1,7 @@
-"""Cohere's older chat, `/v1/chat`: a message beside its history, put in the words of v2; answers and streams are put back in those of v1.
+"""Cohere's older chat API, `/v1/chat`, with a message next to its history: requests are converted to v2, responses and
+streams back to v1.
 
-docs.cohere.com/v1/reference/chat and cohere 7.3, whose plain client still speaks it; read 2026-11.
+docs.cohere.com/v1/reference/chat and cohere 7.3, whose plain client still uses it; read 2026-11.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _OWN: Final = frozenset({
     "message", "preamble", "chat_history", "tools", "tool_results", "response_format", "documents", "citation_quality",
     "prompt_truncation", "max_input_tokens", "force_single_step", *_REFUSED,
 })  # fmt: skip
-"""Words of v1 alone; the others are v2's too. How too long a prompt is cut, and in how many steps tools are used, v2 has no words for."""
+"""Fields of v1 only; all others exist in v2. v2 has no equivalent for how a long prompt is cut or in how many steps
+tools are used.
+"""
 
 
 def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -43,11 +46,12 @@ def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     return call if call.stream else Finished(call, partial(_answer, history=_history(body)))
 
 
-# ---- questions ---------------------------------------------------------------------------------------------------------------------
+# ---- requests
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def in_v2(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A body in v2's words. Raises BadRequestError that names the field."""
+    """A body converted to v2. Raises BadRequestError naming the field."""
     told = {name: value for name, value in body.items() if name not in _OWN and value is not None}
     told["messages"] = list(_messages(body))
     if tools := _list(body, "tools"):
@@ -71,7 +75,7 @@ def _list(body: Mapping[str, Any], name: str) -> list[Any]:
 _TYPES: Final[Mapping[str, str]] = {
     "str": "string", "int": "integer", "float": "number", "bool": "boolean", "list": "array", "dict": "object", "tuple": "array",
 }  # fmt: skip
-"""Python's names of types, in which v1 has parameters described, as JSON schemas have them."""
+"""Python's type names, which v1 uses to describe parameters, as in JSON schema."""
 
 
 def _tool(tool: Mapping[str, Any], at: str) -> dict[str, Any]:
@@ -93,21 +97,21 @@ def _parameter(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Its id is v2's too; all other fields but those it excludes are what it says to the model."""
+    """A document in v2: its id is kept; all other fields, except those it excludes, are data for the model."""
     hidden = ("id", "_excludes", *(document.get("_excludes") or ()))
     data = {name: value for name, value in document.items() if name not in hidden}
     return {"data": data, **({"id": document["id"]} if "id" in document else {})}
 
 
 class _Calls:
-    """Calls of tools, which v1 tells apart by their names and parameters, and v2 by ids."""
+    """Tool calls, which v1 identifies by name and parameters, and v2 by id."""
 
     def __init__(self) -> None:
         self._open: list[tuple[str, Mapping[str, Any]]] = []
         self._count = 0
 
     def made(self, calls: list[Any]) -> dict[str, Any]:
-        """The turn that makes them."""
+        """The assistant message that makes the calls."""
         told = []
         for call in calls:
             id = f"call_{self._count}"
@@ -118,7 +122,7 @@ class _Calls:
         return {"role": "assistant", "tool_calls": told}
 
     def answered(self, results: list[Any]) -> Iterator[dict[str, Any]]:
-        """The turns of what they gave, those that make them before where nobody told of them."""
+        """The messages with the results, preceded by one that makes the calls that no message has made."""
         calls = [call if isinstance(call := one.get("call"), dict) else {} for one in results]
         known = [call for _, call in self._open]
         if unknown := [call for call in calls if not _taken(known, call)]:
@@ -130,7 +134,7 @@ class _Calls:
 
 
 def _taken(known: list[Mapping[str, Any]], call: Mapping[str, Any]) -> bool:
-    """Whether it was among them. Two alike are two."""
+    """Remove a call from `known`; returns whether it was there. Two equal calls count as two."""
     if call not in known:
         return False
     known.remove(call)
@@ -171,13 +175,14 @@ def _turn(turn: Mapping[str, Any], at: str, calls: _Calls) -> Iterator[dict[str,
 
 
 def _history(body: Mapping[str, Any]) -> list[Any]:
-    """All that was said before the answer."""
+    """All turns before the response."""
     asked = [{"role": "USER", "message": body["message"]}] if body.get("message") else []
     results = [{"role": "TOOL", "tool_results": body["tool_results"]}] if body.get("tool_results") else []
     return [*(body.get("chat_history") or ()), *asked, *results]
 
 
-# ---- answers -----------------------------------------------------------------------------------------------------------------------
+# ---- responses
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _answer(made: Any, history: list[Any]) -> dict[str, Any]:
@@ -192,7 +197,7 @@ def _answer(made: Any, history: list[Any]) -> dict[str, Any]:
 
 
 def _whole(id: Any, text: str, calls: list[Any], citations: list[Any], end: Mapping[str, Any]) -> dict[str, Any]:
-    """end: what tells why it ended and what was used."""
+    """A complete response. end: the finish reason and the usage."""
     finish = end.get("finish_reason")
     usage = end.get("usage") or {}
     meta = {"api_version": {"version": "1"}, **{name: usage[name] for name in ("billed_units", "tokens") if name in usage}}
@@ -216,7 +221,7 @@ def _citation(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _documents(citations: list[Any]) -> list[Any]:
-    """What was cited, each once."""
+    """The cited documents, each once."""
     found: dict[Any, Any] = {}
     for source in [source for one in citations for source in one.get("sources") or ()]:
         content = source.get("document") or source.get("tool_output") or {}
@@ -228,7 +233,7 @@ def _documents(citations: list[Any]) -> list[Any]:
 
 
 class ChatSend:
-    """An ASGI `send` that puts the events of v2's streams in v1's lines. Answers that are no streams pass as they are."""
+    """An ASGI `send` that converts the events of v2's streams to v1's lines. Other responses pass through."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -249,7 +254,7 @@ class ChatSend:
         return name, value
 
     def _said(self, piece: bytes) -> bytes:
-        """An empty line, which v1's clients read over, where only a sign of life came."""
+        """The lines of the events in a piece; an empty line, which v1's clients skip, for a keep-alive."""
         lines = self._lines.of(piece)
         if not lines and piece.startswith(b":"):
             return b"\n"
@@ -257,7 +262,7 @@ class ChatSend:
 
 
 class Lines:
-    """v2's events as v1's, and what they add up to, which v1 tells at the end."""
+    """Converts v2's events to v1's, and collects the complete response, which v1 sends at the end."""
 
     def __init__(self) -> None:
         self._events = SseReader()
@@ -267,7 +272,7 @@ class Lines:
         self._citations: list[Any] = []
 
     def of(self, piece: bytes) -> list[dict[str, Any]]:
-        """What the events in a piece of the stream come to."""
+        """The v1 events for a piece of the stream."""
         frames = [frame for frame in self._events.feed(piece) if frame.data[:1] == b"{"]
         return [line for frame in frames for line in self._feed(msgspec.json.decode(frame.data))]
 

@@ -1,4 +1,4 @@
-"""Cohere's vectors, `/v2/embed` and `/v1/embed`: its texts and pictures over any provider.
+"""Cohere's embeddings API, `/v2/embed` and `/v1/embed`, for texts and images over any provider.
 
 docs.cohere.com/v2/reference/embed, read 2026-11.
 """
@@ -16,13 +16,13 @@ from headrace.providers.catalog import resolve
 
 _GIVEN: Final = ("texts", "images", "inputs")
 _TYPES: Final = ("float", "base64")
-"""Types of vectors that every provider can be asked for; the others are Cohere's alone."""
+"""The embedding types that every provider can be asked for; the others are Cohere's only."""
 _COHERES: Final = ("input_type", "truncate", "embedding_types", "max_tokens", "priority")
-"""What only a provider that speaks Cohere's dialect is told."""
+"""Parameters that are sent only to providers with Cohere's dialect."""
 
 
 def embed_plainly(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """As v1 has it: where no types are asked for, `embeddings` is the vectors themselves."""
+    """`/v1/embed`: without `embedding_types`, `embeddings` is the list of vectors itself."""
     call = embed(here, asked, body)
     if "embedding_types" in body:
         return call
@@ -34,7 +34,7 @@ def _plain(made: Any) -> dict[str, Any]:
 
 
 def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Finished:
-    """What a text is for (`input_type`), and how it may be cut, other providers than Cohere cannot be told."""
+    """`/v2/embed`. Providers other than Cohere are not sent `input_type` and `truncate`."""
     given = [name for name in _GIVEN if body.get(name)]
     if len(given) != 1 or not isinstance(body[given[0]], list):
         named = ", ".join([f"{name}: {shape(body[name])}" for name in given]) or "none"
@@ -66,7 +66,7 @@ def _is_coheres(here: Here, model: Any) -> bool:
 
 
 def _written(made: Any, kind: str, texts: Any) -> dict[str, Any]:
-    """kind: of the vectors that come as OpenAI's do; Cohere's own further types are beside them."""
+    """A response. kind: the type of the vectors in OpenAI's format; any further types of Cohere's are added."""
     own = made.model_dump()
     others = own.get("embeddings") if isinstance(own.get("embeddings"), dict) else {}
     meta = own.get("meta") or {"api_version": {"version": "2"}}

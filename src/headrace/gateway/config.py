@@ -1,4 +1,4 @@
-"""From a configuration file, or from nothing but the environment, to a Router and the gateway's own settings. All mistakes at once."""
+"""Reads a configuration file, or only the environment, into a Router and the gateway's settings. Reports all mistakes at once."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ __all__ = ["CACHES", "MASTER_KEY", "Config", "Examined", "Mistakes", "Settings",
 MASTER_KEY: Final = "HEADRACE_MASTER_KEY"
 
 CACHES: Final[Mapping[str, str]] = {"cache": "cache_responses", "cache_params": "cache_kwargs"}
-"""More of `litellm_settings` that a Router has under its own names."""
+"""Cache settings in `litellm_settings`, and the Router's names for them."""
 
 
 PROTECTING: Final[Mapping[str, str]] = {
     "litellm_settings.prompt_injection_params": "write a guardrail: guardrails, module.Class",
     "litellm_settings.guardrails": "use the section `guardrails`",
 }
-"""Settings of LiteLLM's that keep something or somebody out and are not here, with what to use. Ignored, they would let it in."""
+"""Protective settings of LiteLLM's that are not supported, with the replacement. Ignoring them would let more through."""
 
 GUARDING: Final = frozenset({"guardrails", "policies", "policy_attachments"})
 
 HEALTH_CHECKS: Final = (
     "health_check_interval", "enable_health_check_routing", "health_check_staleness_threshold", "health_check_ignore_transient_errors",
 )  # fmt: skip
-"""Of `general_settings`, under the Router's own names."""
+"""Settings in `general_settings` that the Router has under the same names."""
 
 
 class Mistakes(ConfigurationError):
@@ -67,29 +67,30 @@ class Mistakes(ConfigurationError):
 
 
 class Config(Struct, frozen=True, eq=False):
-    """What a configuration says."""
+    """The content of a configuration."""
 
     model_list: Sequence[Mapping[str, Any]]
     options: Mapping[str, Any] = {}
-    """Of the Router."""
+    """Options of the Router."""
     settings: Settings = Settings()
     rules: tuple[Rule, ...] = ()
     """Guardrails."""
     policies: Policies = NO_POLICIES
-    """For whose calls which of them hold."""
+    """Which guardrails apply to whose calls."""
     callbacks: Found = Found()
-    """Who hears of calls."""
+    """Integrations and loggers."""
     unused: tuple[str, ...] = ()
-    """What of it changes nothing here."""
+    """Settings that have no effect in headrace."""
     files: Mapping[Path, Stamp] = {}
-    """The files it came from, those of its secrets among them, as they were before they were read."""
+    """The files it was read from, including those with secrets, as they were before they were read."""
 
     @property
     def of_router(self) -> dict[str, Any]:
-        """The Router's options, with what a gateway takes for granted.
+        """The Router's options with the gateway's defaults.
 
-        What a translation cannot say is left out, and the answer names it, unless the configuration says `drop_params: false`: coding
-        agents send what only their own provider knows with every call, and cannot be told to stop.
+        Parameters that a translation cannot express are dropped and named in the response, unless the configuration
+        says `drop_params: false`: coding agents send parameters of their own provider with every call, and cannot be
+        told not to.
         """
         standing = {"drop_params": True, **self.options.get("default_litellm_params", {})}
         return {**self.options, "default_litellm_params": standing}
@@ -100,22 +101,22 @@ class Config(Struct, frozen=True, eq=False):
 
 
 class Examined(Struct, eq=False):
-    """A configuration and what is wrong with it."""
+    """A configuration, and what is wrong with it."""
 
     config: Config
     problems: list[Problem]
     deployments: dict[int, Deployment]
-    """Those that can be read, by their position in the model_list."""
+    """The valid deployments, by their position in `model_list`."""
     name: str
 
 
 def read_config(path: Path | None, environment: MutableMapping[str, str]) -> Config:
-    """The configuration of a file; without one the models of the environment and `.env`. Raises Mistakes, a ConfigurationError.
+    """The configuration in a file; without a file, the models of the environment and `.env`.
 
-    environment: where `environment_variables` are set, as LiteLLM does.
+    environment: where `environment_variables` are set, as LiteLLM does. Raises Mistakes, a ConfigurationError.
     """
     if path is None:
-        from headrace.settings import settings  # late: who has a file needs no .env
+        from headrace.settings import settings  # late: with a configuration file, .env is not needed
 
         try:
             models = settings.model_list()
@@ -129,12 +130,12 @@ def read_config(path: Path | None, environment: MutableMapping[str, str]) -> Con
 
 
 def examine(path: Path, environment: MutableMapping[str, str]) -> Examined:
-    """Read everything there is to read and note every mistake. Raises ConfigurationError for a file that cannot be read at all."""
+    """Read all there is and collect every mistake. Raises ConfigurationError for a file that cannot be read at all."""
     return _Reading(read_source(path), environment).all()
 
 
 class _Reading:
-    """One configuration, section after section."""
+    """Reads one configuration, section by section."""
 
     def __init__(self, source: Source, environment: MutableMapping[str, str]) -> None:
         self._source = source
@@ -185,7 +186,7 @@ class _Reading:
         return {}
 
     def _named(self, value: Any, place: Place, *, environment: bool = True) -> Any:
-        """`value` with its secrets. None, and a note, for one that is not to be had."""
+        """`value` with its secrets resolved; None, and a problem noted, if one is not available."""
         try:
             return self._secrets.of(value, environment=environment)
         except ConfigurationError as error:
@@ -198,7 +199,7 @@ class _Reading:
             if found is not None:
                 self._environment[name] = os.environ[name] = str(found)
 
-    # ---- the gateway's own -------------------------------------------------------------------------------------------
+    # ---- the gateway's settings --------------------------------------------------------------------------------------
 
     def _settings(self) -> Settings:
         given = self._section("general_settings")
@@ -220,7 +221,7 @@ class _Reading:
         return Settings(**fields)
 
     def _try(self, act: Callable[[], Any], place: Place | None = None) -> Any:
-        """What `act` gives; None, and a note, where it raises."""
+        """The result of `act`; None, and a problem noted, if it raises."""
         try:
             return act()
         except HeadraceError as error:
@@ -233,7 +234,7 @@ class _Reading:
         self._unused += found.unused
         return found
 
-    # ---- the Router's ------------------------------------------------------------------------------------------------
+    # ---- the Router's options ----------------------------------------------------------------------------------------
 
     def _options(self) -> dict[str, Any]:
         library, own = self._section("litellm_settings"), self._section("router_settings")
@@ -254,7 +255,7 @@ class _Reading:
         return options
 
     def _health_checks(self) -> dict[str, Any]:
-        """What `general_settings` says of them, as the Router has it: there they are made where they are asked for, and steer only then."""
+        """The health check settings of `general_settings`, as Router options; there they only take effect if enabled."""
         given = self._section("general_settings")
         if given.get("background_health_checks") is not True:
             return {}
@@ -297,7 +298,10 @@ class _Reading:
         return self._try(lambda: with_credentials(entry, credentials, f"model_list[{number}]"))
 
     def _deployment(self, number: int, entry: Any, before: Mapping[int, Deployment]) -> Deployment | None:
-        """A deployment; None, with a note of each mistake, for one that is wrong: what is wrong is left out to see what else is."""
+        """A deployment; None, with every mistake noted, if it is invalid.
+
+        A wrong field is left out in order to find the next mistake.
+        """
         taken, wrong = [other.id for other in before.values()], False
         while True:
             try:
@@ -312,7 +316,7 @@ class _Reading:
                 return None if wrong else found
 
     def _together(self, deployments: Mapping[int, Deployment], options: Mapping[str, Any]) -> None:
-        """What can only be said of the whole."""
+        """Check what concerns the configuration as a whole."""
         settings = self._try(lambda: read_options(options), ("router_settings",))
         if settings is not None:
             if settings.cache_arguments is not None:
@@ -320,7 +324,7 @@ class _Reading:
             self._try(lambda: make_plan(deployments.values(), aliases=settings.aliases, fallbacks=settings.fallbacks), ("router_settings",))
 
     def _cache(self, arguments: Mapping[str, Any]) -> None:
-        """A cache that could not be made is a mistake like others: nobody is asked for that."""
+        """Check that the cache can be created; doing so opens no connection."""
         own = "cache_kwargs" not in self._section("router_settings")
         place = ("litellm_settings", "cache_params") if own else ("router_settings", "cache_kwargs")
         try:
@@ -332,7 +336,7 @@ class _Reading:
 def _deployment(where: str, entry: Any, environment: Mapping[str, str], taken: Sequence[str]) -> Deployment:
     found = read_deployment(entry, where, environment, taken=taken)
     try:
-        # Where the whole name is the caller's, nobody knows the provider yet.
+        # With a wildcard as the whole name, the provider is not known yet.
         destination("openai/*" if found.model == "*" else found.model, found.control)
     except HeadraceError as error:
         raise ConfigurationError(f"{where}.litellm_params.model: {error}") from error
@@ -340,7 +344,7 @@ def _deployment(where: str, entry: Any, environment: Mapping[str, str], taken: S
 
 
 def without(entry: Any, message: str) -> Any:
-    """An entry without the field that an error names first; None where nothing is left to be read without it."""
+    """An entry without the first field that an error names; None if nothing readable is left."""
     place = place_of(message)[2:]
     if not place or place[-1] in ("model", "model_name", "litellm_params") or not isinstance(entry, Mapping) or place[0] not in entry:
         return None
@@ -357,11 +361,11 @@ def without(entry: Any, message: str) -> Any:
 
 
 ANY_KEY: Final = "a-key-to-read-on-with"
-"""In the place of one that is not to be had: without any it would be told once more that there is none."""
+"""Stands in for an unavailable key, whose absence would otherwise be reported a second time."""
 
 
 _TOGETHER: Final = ("redis_", "cache", "health_check_", "background_health_check_")
-"""How options begin that mean nothing without one another."""
+"""Prefixes of options that are only valid together."""
 
 
 def _spelled(place: Place) -> str:
@@ -378,7 +382,7 @@ def _near(name: str) -> str:
 
 
 def check_address(host: str, settings: Settings) -> None:
-    """Raises ConfigurationError for an address that strangers reach while there is no key."""
+    """Raises ConfigurationError for an address that other machines can reach if there is no master key."""
     if not settings.key and not is_loopback(host):
         raise ConfigurationError(
             f"listening on {host} needs a master key: set general_settings.master_key or {MASTER_KEY}, or listen on 127.0.0.1"

@@ -1,4 +1,6 @@
-"""What a call asks and is answered, for the ledger: only where that is asked for, in the caller's words, secrets masked, shortened."""
+"""The content of calls for the ledger, only if enabled: request and response in the caller's format, secrets masked,
+shortened.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,19 @@ from headrace.objects import JsonObject
 log: Final = logging.getLogger("headrace.gateway")
 
 HEARD: Final = 2 << 20
-"""Bytes of a stream that are looked at: its events are many times as long as what they say."""
+"""Bytes of a stream that are read: its events are many times longer than their content."""
 
 LARGEST: Final = 16 << 20
-"""Bytes of a whole answer that is read."""
+"""Bytes of a whole response that is read."""
 
 
 class Content:
-    """What one call asks, and what goes out to its caller."""
+    """What one call sends, and the response to its caller."""
 
     __slots__ = ("_asked", "_heard", "_kind", "_most", "_size")
 
     def __init__(self, most: int) -> None:
-        """most: characters that are kept of the question, and as many of the answer."""
+        """most: characters that are kept of the request, and as many of the response."""
         self._most = most
         self._asked: Any = None
         self._heard: list[bytes] = []
@@ -40,22 +42,22 @@ class Content:
         self._kind = ""
 
     def ask(self, question: Any) -> None:
-        """The body of the call; None takes back what was said of it: a rule may refuse to let it go further."""
+        """Set the body of the call; None removes it, as a rule may refuse to forward it."""
         self._asked = question
 
     def hear(self, piece: bytes, kind: str) -> None:
-        """A part of the answer, whose content type is `kind`."""
+        """Take a part of the response, of content type `kind`."""
         self._kind = kind
         if self._size < HEARD:
             self._heard.append(piece)
         self._size += len(piece)
 
     def written(self) -> dict[str, Any]:
-        """`request` and `response`, each where it is there; nothing where they cannot be read: no call fails for what is kept of it."""
+        """`request` and `response`, as far as present; empty if they cannot be read, as recording must never fail a call."""
         try:
             said = {"request": self._asked, "response": self._answer() if self._heard else None}
             return {name: shortened(value, self._most) for name, value in said.items() if value is not None}
-        except Exception as error:  # its words might repeat what was said
+        except Exception as error:  # its message might repeat the content
             log.error("what a call said is not kept: %s", type(error).__name__)
             return {}
 
@@ -80,18 +82,19 @@ def question_of(call: Call) -> Any:
 
 
 def read(content: bytes) -> Any:
-    """A body in a provider's own words: what JSON says, of anything else how long it is."""
+    """A body in a provider's own format: its JSON, else a note with its length."""
     try:
         return msgspec.json.decode(content) if content else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return f"<{len(content)} bytes>"
 
 
-# ---- a stream as the answer that it would have been ------------------------------------------------------------------------------
+# ---- a stream as a whole response
+# ------------------------------------------------------------------------------------------------
 
 
 def told(stream: bytes) -> Any:
-    """A whole answer in the words of the stream's events; of words that nobody here knows the events themselves."""
+    """The whole response that a stream amounts to, in the same dialect; for an unknown dialect the events themselves."""
     reader = SseReader()
     events = [event for frame in [*reader.feed(stream), *reader.close()] if isinstance(event := read(frame.data), dict)]
     dialect = next(filter(None, map(_dialect_of, events)), None)
@@ -118,7 +121,7 @@ def _whole(dialect: str, events: Sequence[dict[str, Any]]) -> Any:
     if dialect == "openai_events":
         return events[-1]
     if dialect == "openai_chat":
-        from headrace.rebuild import stream_chunk_builder  # late: with the calls whose content is kept
+        from headrace.rebuild import stream_chunk_builder  # late: only for calls whose content is kept
 
         return stream_chunk_builder(events)
     from headrace.dialects import load  # late as well
@@ -133,22 +136,23 @@ def _whole(dialect: str, events: Sequence[dict[str, Any]]) -> Any:
     return spoken.write_response(collect([said for frame in frames for said in reader.feed(frame)]))
 
 
-# ---- without secrets, and shortened ----------------------------------------------------------------------------------------------
+# ---- masking and shortening
+# ------------------------------------------------------------------------------------------------------
 
 HIDDEN: Final = "<SECRET>"
 _NAMES: Final = frozenset({
     "api_key", "apikey", "password", "passwd", "secret", "client_secret", "authorization", "access_token", "refresh_token", "private_key",
 })  # fmt: skip
-"""Fields that hold nothing else."""
+"""Fields that only hold secrets."""
 _BASE64: Final = re.compile(r"(?:data:[\w.+/;=-]{0,100};base64,)?[A-Za-z0-9+/_-]{1024}")
 _BESIDE: Final = 8
-"""Characters that a number counts for."""
+"""Characters that a number counts as."""
 _LONGEST: Final = 4096
-"""Characters of the longest secret: so much more of a text is looked at than is kept of it."""
+"""Characters of the longest secret: a text is searched that far beyond what is kept of it."""
 
 
 def shortened(value: Any, most: int) -> Any:
-    """`value` as JSON with at most so many characters of texts and numbers, and what looks like a secret taken out. Data is only named."""
+    """`value` as JSON with at most `most` characters of texts and numbers, secrets masked, and binary data replaced by a note."""
     return _shortened(value, [most])
 
 
@@ -212,13 +216,13 @@ def _masked(text: str) -> str:
 
 
 def prepare() -> None:
-    """Load what masks secrets: a quarter of a second that the first call need not wait for."""
+    """Load the patterns of secrets: a quarter of a second that the first call then does not wait for."""
     _forms()
 
 
 @cache
 def _forms() -> tuple[tuple[str, Callable[[str], Any]], ...]:
-    """What secrets look like: all that the rule `hide-secrets` knows where its package is installed."""
+    """Patterns of secrets: all those of the rule `hide-secrets` if its package is installed."""
     own = [(kind, re.compile(form)) for kind, form in {**HOUSES, **COMMON}.items()]
     try:
         from headrace.layers.secrets import patterns  # late: an extra

@@ -1,4 +1,5 @@
-"""Mistral's completion of a text between two others, `/v1/fim/completions`, over any provider that completes texts: answered as a chat is.
+"""Mistral's fill-in-the-middle completion, `/v1/fim/completions`, over any provider of text completions. Responses have
+the format of a chat.
 
 docs.mistral.ai/api/endpoint/fim and mistralai 3.7; read 2026-11.
 """
@@ -24,7 +25,7 @@ def complete(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def _as_chat(said: Mapping[str, Any], holder: str, kind: str) -> dict[str, Any]:
-    """An answer, or a piece of one, with its texts as messages."""
+    """A response, or a chunk of one, with its texts as messages."""
     choices = [_turn(choice, holder) for choice in said.get("choices") or ()]
     return {**said, "object": kind, "choices": choices}
 
@@ -35,7 +36,7 @@ def _turn(choice: Mapping[str, Any], holder: str) -> dict[str, Any]:
 
 
 class _Chunks:
-    """A stream's events, the last of which, that it is over, is the same in both."""
+    """Converts the events of a stream; the final `[DONE]` is the same in both formats."""
 
     def __init__(self) -> None:
         self._events = SseReader()

@@ -1,4 +1,4 @@
-"""Forms with files, read while they arrive: what is small is held, what is large goes to a temporary file. All of it within bounds."""
+"""Multipart forms, parsed as they arrive: small files stay in memory, large ones go to a temporary file, all within limits."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from headrace.errors import BadRequestError, Kind
 from headrace.gateway.requests import KEPT, Receive, pieces_of, refusal
 
 HELD: Final = 1 << 20
-"""Bytes of one file that stay in memory; what is longer goes to the disk."""
+"""Bytes of one file that stay in memory; longer ones go to disk."""
 
 LONGEST_FIELD: Final = 1 << 20
-"""Bytes of a field that is no file."""
+"""Bytes of a field that is not a file."""
 
 MOST_PARTS: Final = 256
 
 
 class ReadForm:
-    """A form: `fields` by name, texts as texts, files as `(name, open file, content type)`. Whoever is done with it closes it."""
+    """A form: `fields` by name, texts as strings, files as `(name, open file, content type)`. Closes its files on exit."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}
@@ -36,7 +36,7 @@ class ReadForm:
         return self._files[-1]
 
     def add(self, name: str, value: Any) -> None:
-        """`name[]`, and a name that comes again, makes a list."""
+        """Add a field; `name[]`, or a repeated name, makes a list."""
         bare = name.removesuffix("[]")
         if bare not in self.fields:
             self.fields[bare] = [value] if name != bare else value
@@ -50,12 +50,12 @@ class ReadForm:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for file in self._files:
-            with suppress(OSError):  # a disk that is full says so once more
+            with suppress(OSError):  # a full disk raises again on close
                 file.close()
 
 
 class _Part:
-    """What is being read of one part."""
+    """The part that is being read."""
 
     def __init__(self, form: ReadForm) -> None:
         self._form = form
@@ -103,7 +103,7 @@ class _Part:
 
 
 class _Parts:
-    """Hands the parser's news to the part that is being read."""
+    """Forwards the parser's events to the current part."""
 
     def __init__(self, form: ReadForm) -> None:
         self._form = form
@@ -134,7 +134,7 @@ class _Parts:
 
 
 async def read_form(receive: Receive, headers: Mapping[str, str], most: int, form: ReadForm) -> None:
-    """Fill `form`. Raises Left, a refusal with status 413 or 415, and BadRequestError for what is no form."""
+    """Fill `form`. Raises Left, a refusal with status 413 or 415, and BadRequestError for an invalid form."""
     kind, options = parse_options_header(headers.get("content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise refusal(415, Kind.BAD_REQUEST, "this takes a form with a file: send content-type multipart/form-data with its boundary")
@@ -154,7 +154,7 @@ async def read_form(receive: Receive, headers: Mapping[str, str], most: int, for
 
 
 def flag(fields: dict[str, Any], name: str) -> None:
-    """A form's `true` and `false` as what they mean. Raises BadRequestError."""
+    """Convert a form's `true` or `false` to a bool. Raises BadRequestError."""
     if name not in fields:
         return
     said = {"true": True, "false": False}.get(str(fields[name]).lower())

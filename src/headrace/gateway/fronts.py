@@ -1,4 +1,7 @@
-"""The front ends: how each kind of caller asks, is answered, and is told of a failure. What they mean is the dialects' to say."""
+"""Front ends: how each kind of client recognizes its responses, keep-alives, rate limits and errors.
+
+The dialects define the formats.
+"""
 
 from __future__ import annotations
 
@@ -26,37 +29,37 @@ EVENTS: Final = "text/event-stream"
 
 
 class Front(Struct, frozen=True, eq=False):
-    """One kind of caller."""
+    """One kind of client."""
 
     dialect: str
     alive: bytes
-    """What says that the call still waits, and nothing else."""
+    """A keep-alive: something its clients ignore in a stream."""
     left: Callable[[Sequence[Left]], list[tuple[str, str]]] = openai_headers
-    """What is left under the caller's own limits, as its clients read it."""
+    """Renders the rate limit headers for the caller's own limits, as its clients read them."""
     last: bytes = b""
-    """How the line begins after which its clients read no further; empty where they read to the end of the answer."""
+    """The beginning of the line after which its clients stop reading a stream; empty if they read to the end."""
 
     kind: str = EVENTS
     """The content type of its streams."""
 
     counted: tuple[str, ...] = ()
-    """Headers in which its clients read how many tokens a whole answer read and wrote; empty where they read the answer alone."""
+    """Headers in which its clients read the input and output tokens of a whole response; empty if they only read the body."""
 
     def used(self, bill: Bill | None) -> list[tuple[str, str]]:
-        """What was used, in those headers."""
+        """The usage in those headers."""
         if bill is None or not self.counted:
             return []
         return [(name, f"{count:g}") for name, count in zip(self.counted, (bill.input, bill.output), strict=True)]
 
     def ends(self, piece: bytes) -> bool:
-        """Whether a piece of a stream has that line. No text of a model can: in JSON it has no line of its own."""
+        """Whether a piece of a stream contains the `last` line. A model's text cannot, as JSON escapes line breaks."""
         return bool(self.last) and (piece.startswith(self.last) or b"\n" + self.last in piece)
 
     def error(self, failure: Failure) -> HttpResponse:
         return load(self.dialect).write_error(failure)
 
     def broken(self, failure: Failure) -> bytes:
-        """The error in a stream that has begun."""
+        """The error event for a stream that has begun."""
         return load(self.dialect).write_stream(ChatRequest(model="", messages=())).fail(failure)
 
 
@@ -72,16 +75,16 @@ BEDROCK: Final = Front(
     kind="application/vnd.amazon.eventstream",
     counted=("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
 )
-"""AWS's clients read over events that they do not know."""
+"""AWS clients skip events of unknown types."""
 
 _BEDROCKS: Final = re.compile("/model/.+/(?:converse|converse-stream|invoke|invoke-with-response-stream|count-tokens)")
-"""Beside them stand administrators' `/model/new` and its kin."""
+"""More specific than `/model/`, where the admin API has `/model/new` and others."""
 
 
 def front_of(asked: Asked) -> Front:
-    """Who calls, by where and with what: also for what does not exist."""
+    """The kind of client, by path and headers; also for paths that do not exist."""
     path, headers = asked.path, asked.headers
-    if _BEDROCKS.fullmatch(path):  # Claude's clients say Anthropic's version there too
+    if _BEDROCKS.fullmatch(path):  # Claude's clients send anthropic-version here too
         return BEDROCK
     if path.startswith(("/v1beta", "/v1alpha", "/ws/google", "/upload/")) or "/publishers/google/" in path or "x-goog-api-key" in headers:
         return GOOGLE
@@ -95,7 +98,7 @@ def front_of(asked: Asked) -> Front:
 
 
 def as_chat(body: dict[str, Any], model: str) -> dict[str, Any]:
-    """A body for Chat Completions. One that is put in the words of Responses, as Cursor's agent does, is put in those of a chat."""
+    """A body for Chat Completions. A body in the format of Responses, as Cursor's agent sends it, is converted."""
     if "messages" in body or "input" not in body:
         return body
     from headrace.dialects.base import Target  # late: few callers do
@@ -108,9 +111,10 @@ def as_chat(body: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def no_threads() -> HeadraceError:
-    """Of a conversation that Anthropic holds, of which a call sends the new turns alone: the next deployment may be another account, or
-    another provider's, and whose a message is nobody here knows. Clients that read this code send the whole conversation instead.
+    """The error for a conversation stored by Anthropic, of which a call only sends the new turns.
 
+    The next deployment may belong to another account or provider, and the gateway does not know who owns a message.
+    Clients that know the error code send the whole conversation instead.
     platform.claude.com/docs/en/build-with-claude/message-threads; the code by anthropic 2.14; read 2026-11.
     """
     said = {"type": "error", "error": {"details": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}}}
@@ -119,17 +123,18 @@ def no_threads() -> HeadraceError:
 
 
 def content_wanted(body: dict[str, Any], model: str, *, stream: bool) -> Wanted:
-    """generateContent's call: whether it is streamed stands in the path."""
+    """A call of generateContent, whose path says whether it is streamed."""
     body.pop("stream", None)
     return msgspec.structs.replace(wanted(CONTENT, body, model), stream=stream)
 
 
-# ---- counts of tokens ------------------------------------------------------------------------------------------------------------
+# ---- token counts
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def chat_of(dialect: str, body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The prompt of another dialect's body as a chat in OpenAI's words. Raises BadRequestError."""
-    from headrace.dialects.base import Target  # late: few calls count
+    """The prompt of another dialect's body as a chat in OpenAI's format. Raises BadRequestError."""
+    from headrace.dialects.base import Target  # late: few callers count tokens
     from headrace.dialects.openai_chat import dialect as chat  # late as well
 
     request = load(dialect).read_request(body)
@@ -152,11 +157,11 @@ _SAID: Final[Mapping[str, str]] = {"outputDimensionality": "dimensions", "taskTy
 
 
 GOOGLES: Final = frozenset({"task_type", "title"})
-"""Of these, what no other provider's vectors depend on."""
+"""Those of the parameters that do not affect the vectors of other providers."""
 
 
 def embed_wanted(body: dict[str, Any], model: str, *, many: bool) -> Wanted:
-    """Google's question for vectors, one or many, in OpenAI's words."""
+    """Google's request for one or many embeddings, as a call in OpenAI's format."""
     questions = body.get("requests") if many else [body]
     if not isinstance(questions, list) or not questions or not all(isinstance(one, dict) for one in questions):
         raise BadRequestError("requests must be a list of at least one request", model)

@@ -1,4 +1,4 @@
-"""The gateway's own settings: their names in a configuration, what each takes, and what it means."""
+"""The gateway's own settings: their names in a configuration, their values and their meaning."""
 
 from __future__ import annotations
 
@@ -18,75 +18,75 @@ from headrace.gateway.standing import NOTHING_SAID, Standing
 MB: Final = 1 << 20
 Network: TypeAlias = IPv4Network | IPv6Network
 MAX_BODY: Final = 32 * MB
-MAX_UPLOAD: Final = 512 * MB  # OpenAI's own bound for a file, platform.openai.com/docs/api-reference/files, from memory
+MAX_UPLOAD: Final = 512 * MB  # OpenAI's limit for a file, platform.openai.com/docs/api-reference/files, from memory
 
 DATABASE: Final = "DATABASE_URL"
-"""The environment's word for where keys and ledger are kept."""
+"""The environment variable for the database of keys and ledger."""
 
 
 class Settings(Struct, frozen=True):
-    """The gateway's own."""
+    """The gateway's own settings."""
 
     key: str = ""
-    """The master key; empty: only this machine may call."""
+    """The master key; "" if only programs on this machine may call."""
     max_body: int = MAX_BODY
-    """Bytes."""
+    """Bytes of a request body."""
     max_upload: int = MAX_UPLOAD
-    """The same for a form with files."""
+    """Bytes of a multipart form."""
     max_headers: int = 64 << 10
     """Bytes of a request's line and headers."""
     keep_alive: float = 10.0
-    """Seconds that a stream's caller hears nothing before it is told that the call still waits."""
+    """Seconds of silence after which a stream's client gets a keep-alive."""
     slow_client: float = 60.0
-    """Seconds that a request may pause while it arrives, and an answer while nobody takes it."""
+    """Seconds that a request may stall while it arrives, and a response while its client does not read."""
     drain: float = 30.0
-    """Seconds that calls under way have to end in once the gateway is told to stop."""
+    """Seconds that calls in flight have to finish once the gateway is told to stop."""
     database: str = ""
-    """Where keys and calls are kept; empty for what the environment says. May hold a password."""
+    """Database of keys and calls; "" for the environment's. May contain a password."""
     keep: float | None = None
-    """Seconds for which calls are remembered; None for ever."""
+    """Seconds for which calls are kept; None for ever."""
     content: bool = False
-    """Whether what calls say is remembered with them, unless a key, its user or its team says otherwise."""
+    """Whether the content of calls is recorded, unless a key, its user or its team says otherwise."""
     content_max: int = 32 << 10
-    """Characters that are kept of a question, and as many of its answer."""
+    """Characters that are kept of a request, and as many of its response."""
     content_keep: float | None = None
-    """Seconds for which they are remembered; None for as long as the call."""
+    """Seconds for which content is kept; None for as long as the call."""
     jwt: bool = False
-    """Whether tokens of an identity provider are taken in the place of keys."""
+    """Whether tokens of an identity provider are accepted in place of keys."""
     permissions: tuple[Permission, ...] = ()
-    """What they may do, by whom they belong to."""
+    """What such tokens may do, by whom they belong to."""
     routes: tuple[str, ...] = ()
-    """Paths that there are; empty for all."""
+    """Paths that are served; empty for all."""
     admin_routes: tuple[str, ...] = ()
-    """Those for administrators alone, besides what is so anyway."""
+    """Further paths that are for administrators only."""
     jwt_fields: Mapping[str, Any] = {}
-    """Where things stand in them: `headrace.gateway.keys.identity.Fields`."""
+    """The claims of such tokens: `headrace.gateway.keys.identity.Fields`."""
     origins: tuple[str, ...] = ()
-    """Sites whose pages may call from a browser; `*` for all."""
+    """Origins whose pages may call from a browser; `*` for all."""
     networks: tuple[Network, ...] = ()
-    """From where alone is called; empty for anywhere."""
+    """Networks from which calls are accepted; empty for all."""
     forwarded: bool = False
-    """Whether a proxy is believed that says from where is called (`x-forwarded-for`)."""
+    """Whether a proxy's `x-forwarded-for` is trusted."""
     proxies: tuple[Network, ...] = ()
-    """Which ones; empty for one, of this machine or a private network."""
+    """The trusted proxies; empty for a single one on this machine or in a private network."""
     wants_user: bool = False
-    """Whether a call must say whom it is for."""
+    """Whether a call must name its end user."""
     own_tags: bool = False
-    """Whether a call may have no other tags than those of its key, its team and its user."""
+    """Whether a call may only have the tags of its key, its team and its user."""
     standing: Standing = NOTHING_SAID
-    """Of all calls together, and of keys and users that are made."""
+    """Limits on all calls together, and defaults for new keys and users."""
     reload: float = 2.0
-    """Seconds between looks at the configuration's files; 0 looks on SIGHUP alone."""
+    """Seconds between checks of the configuration's files; 0 reloads on SIGHUP only."""
 
     def __repr__(self) -> str:
         return f"<Settings {'with' if self.key else 'without'} a key, bodies up to {self.max_body} bytes>"
 
 
 class Key(Struct, frozen=True):
-    """One name under `general_settings`."""
+    """One name in `general_settings`."""
 
     field: str
-    """Of `Settings`."""
+    """The field of `Settings`."""
     read: Callable[[str, Any], Any]
     what: str
 
@@ -211,11 +211,11 @@ GENERAL: Final[Mapping[str, Key]] = {
     "health_check_ignore_transient_errors": Key("", flag, "whether a check that failed for its time or a rate limit says nothing; no"),
     "secret_hook": Key("", _text, "`package.module:function`, which is given NAME for every value `secret://NAME` and gives the secret"),
 }
-"""Others of LiteLLM's change nothing here and are named when the gateway starts."""
+"""Other names of LiteLLM's have no effect here and are listed when the gateway starts."""
 
 
 def read_general(given: Mapping[str, Any], wrong: Callable[[str], object]) -> tuple[dict[str, Any], list[str]]:
-    """Fields for `Settings`, and the names that change nothing. wrong: told of each mistake."""
+    """Fields for `Settings`, and the names that have no effect. wrong: called with each mistake."""
     fields: dict[str, Any] = {}
     idle = []
     for name, value in given.items():

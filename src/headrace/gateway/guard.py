@@ -1,4 +1,4 @@
-"""Who may call: the master key, virtual keys, or, without a master key, programs on this machine alone."""
+"""Authentication: by the master key or a virtual key; without a master key only programs on this machine may call."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from headrace.gateway.keys.failures import Failures
 from headrace.gateway.requests import Asked, refusal
 
 _HEADERS: Final = ("x-api-key", "x-goog-api-key", "api-key", "x-litellm-api-key")
-"""Where Anthropic's, Google's, Azure's and LiteLLM's clients put a key; OpenAI's is a bearer, AWS's stands for the id of an access key."""
+"""Where Anthropic's, Google's, Azure's and LiteLLM's clients send a key.
+
+OpenAI's send a bearer token; AWS clients send it as access key id.
+"""
 
 
 def keys_of(asked: Asked) -> list[str]:
-    """Every key the request shows."""
+    """Every key in the request."""
     shown = [_bearer(asked.headers.get("authorization", ""))]
     for name in _HEADERS:
         if name in asked.headers:
@@ -32,7 +35,7 @@ def keys_of(asked: Asked) -> list[str]:
 
 
 _SIGNED: Final = re.compile(r"AWS4-HMAC-SHA256 +Credential=([^/,\s]+)/")
-"""Where a request that AWS's clients signed says by whose access key id. They send no bearer but over TLS."""
+"""The access key id in a request signed by an AWS client. They send a bearer token only over TLS."""
 
 
 def _bearer(value: str) -> str:
@@ -44,8 +47,9 @@ def _bearer(value: str) -> str:
 
 
 def caller_of(client: Any, headers: Mapping[str, str], settings: Settings) -> Any:
-    """From where is called, as `(host, port)`: ASGI's `client`, or whom a proxy that is believed names. What whoever calls has put before
-    that is never looked at.
+    """The client's address as `(host, port)`: ASGI's `client`, or the address given by a trusted proxy.
+
+    Addresses that the client itself may have put in front of that are ignored.
     """
     said = headers.get("x-forwarded-for", "") if settings.forwarded else ""
     hops = [hop for hop in map(str.strip, said.split(",")) if hop]
@@ -58,14 +62,14 @@ def caller_of(client: Any, headers: Mapping[str, str], settings: Settings) -> An
 
 
 def _host(hop: str) -> str:
-    """Some proxies name a port as well: `10.0.0.7:4711`, `[2001:db8::7]:4711`."""
+    """The host of a hop. Some proxies add a port: `10.0.0.7:4711`, `[2001:db8::7]:4711`."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def may_come(client: Any, networks: Sequence[Network]) -> bool:
-    """Whether from there may be called at all."""
+    """Whether calls from that address are accepted."""
     return not networks or _within(client, networks)
 
 
@@ -75,7 +79,7 @@ def _within(client: Any, networks: Sequence[Network]) -> bool:
 
 
 def check_network(client: Any, networks: Sequence[Network]) -> None:
-    """Raises PermissionDeniedError for who calls from elsewhere. client: ASGI's `(host, port)`; None is nowhere."""
+    """Raises PermissionDeniedError for an address outside `networks`. client: ASGI's `(host, port)`; None is outside."""
     if not may_come(client, networks):
         raise refusal(403, Kind.PERMISSION, "this address may not call here (general_settings.allowed_ips)")
 
@@ -89,9 +93,9 @@ def _address(client: Any) -> Any:
 
 
 async def admit(asked: Asked, master: str, keys: Keys, client: Any, failures: Failures) -> Caller:
-    """Who calls. Raises AuthenticationError, PermissionDeniedError or RateLimitError for who may not.
+    """The caller. Raises AuthenticationError, PermissionDeniedError or RateLimitError.
 
-    client: ASGI's `(host, port)`, None for a unix socket. failures: who has shown wrong keys lately.
+    client: ASGI's `(host, port)`, None for a Unix socket. failures: recent wrong keys, by address.
     """
     shown = keys_of(asked)
     for key in shown:
@@ -129,7 +133,7 @@ def _not_too_often(address: str, failures: Failures) -> None:
 
 
 def _local(headers: Mapping[str, str], client: Any) -> bool:
-    """Whether both sides are this machine. The host is looked at too: a page of the web can have its own name lead here."""
+    """Whether both sides are this machine. The `Host` header is checked too, against DNS rebinding by a web page."""
     host = headers.get("host", "localhost")
     name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
     return is_loopback(name) and (client is None or is_loopback(client[0])) and _own_page(headers.get("origin"))

@@ -1,4 +1,6 @@
-"""The section `guardrails` of a configuration, in LiteLLM's form: rules around every call of the gateway, exchanged when it changes."""
+"""The `guardrails` section of a configuration, in LiteLLM's format: rules around every call of the gateway, replaced on
+reload.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from headrace.layers.guardrails import Guardrail, Guardrails, Rule
 from headrace.ports import Ports
 
 _WHERE: Final[Mapping[str, str]] = {"pre_call": "input", "during_call": "input", "post_call": "output"}
-"""LiteLLM's modes, and where a rule looks for them. What masks does so before a call is sent, in `during_call` as well."""
+"""LiteLLM's modes, and which side a rule then checks. Masking happens before a call is sent, in `during_call` as well."""
 _OURS: Final = ("kinds", "region", "action", "block")
 _KNOWN: Final = ("guardrail", "mode", "default_on", "pii_entities_config", *_OURS)
 
@@ -28,18 +30,18 @@ NOBODY: Final = Caller()
 
 
 class Guarding:
-    """The rules of a configuration around every call of the process, while the gateway runs."""
+    """Runs the configured rules around every call of the process while the gateway runs."""
 
     def __init__(
         self, rules: Sequence[Rule] = (), policies: Policies = NO_POLICIES, group_of: Callable[[str], str] = lambda model: model
     ) -> None:
-        """group_of: what a model's name is an alias of."""
+        """group_of: the model group behind a model's name."""
         self._runs = False
         self._group_of = group_of
         self.use(rules, policies)
 
     def use(self, rules: Sequence[Rule], policies: Policies = NO_POLICIES) -> None:
-        """Other rules from the next call on. Where there are none, nothing stands around a call."""
+        """Replace the rules, from the next call on. Without rules, calls are not wrapped at all."""
         self._policies = policies
         self._rules = Guardrails(rules, self._by_policy if policies.attached else None)
         self._stands = bool(rules)
@@ -60,7 +62,7 @@ class Guarding:
             around.remove(self._layer)
 
     def _by_policy(self, call: Call) -> Container[str]:
-        """A call that no caller makes is nobody's."""
+        """The rules that apply to a call. A call without a caller is that of `NOBODY`."""
         entry = present()
         caller = NOBODY if entry is None else entry.caller
         return self._policies.rules(caller, tuple({call.model, self._group_of(call.model)}))
@@ -73,7 +75,7 @@ class Guarding:
         if entry is None or entry.content is None:
             return await self._rules.answer(ports, call, handler)
         content = entry.content
-        content.ask(None)  # what a rule refuses, or masks, is not remembered
+        content.ask(None)  # what a rule refuses or masks must not be recorded
 
         async def noted(ports: Ports, call: Call) -> Any:
             content.ask(question_of(call))
@@ -83,7 +85,7 @@ class Guarding:
 
 
 def read_guardrails(given: Any, problem: Callable[[str], object]) -> tuple[Rule, ...]:
-    """The rules that a section describes. problem: told of each entry that is wrong, by its place."""
+    """The rules of a section. problem: called with each mistake and its place."""
     if not isinstance(given, list):
         if given is not None:
             problem(f"guardrails must be a list of rules, got {shape(given)}")
@@ -134,7 +136,7 @@ def _where(mode: Any) -> list[str]:
 
 
 def _entities(given: Any) -> dict[str, Any]:
-    """What is to be found, and of that what is refused, by LiteLLM's `{"CREDIT_CARD": "BLOCK"}`."""
+    """What to find, and what of it to refuse, from LiteLLM's `{"CREDIT_CARD": "BLOCK"}`."""
     config = mapping("pii_entities_config", given)
     for kind, action in config.items():
         if action not in ("MASK", "BLOCK"):

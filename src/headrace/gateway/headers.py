@@ -1,4 +1,4 @@
-"""What a caller's headers say about his call: LiteLLM's spellings and ours, and how long his client waits."""
+"""Call options in request headers, under LiteLLM's and headrace's names, and the client's timeout."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "tags": ("tags", _list),
     "session-id": ("session_id", str),
 }
-"""Behind `x-headrace-` or `x-litellm-`: the call's option, and how it is read."""
+"""By the header's name after `x-headrace-` or `x-litellm-`: the call's option, and its parser."""
 
 _HEADERS: Final = {f"x-{whose}-{name}": said for whose in ("headrace", "litellm") for name, said in _OPTIONS.items()}
 
 _CUSTOMERS: Final = ("x-headrace-customer", "x-litellm-customer-id", "x-litellm-end-user-id")
-"""Whom the call is for. The latter two are LiteLLM's (docs.litellm.ai/docs/proxy/customers, read 2026-11)."""
+"""The end user of the call. The latter two are LiteLLM's (docs.litellm.ai/docs/proxy/customers, read 2026-11)."""
 
 _SESSIONS: Final = ("x-claude-code-session-id",)
 _PATIENCE: Final = ("x-stainless-read-timeout", "x-stainless-timeout", "x-server-timeout")
-"""Seconds for which OpenAI's, Anthropic's and Google's clients wait for an answer that is not streamed."""
+"""Seconds for which OpenAI's, Anthropic's and Google's clients wait for a response that is not streamed."""
 
 
 def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
-    """Options of the call; what its body says wins over them. Raises BadRequestError that names the header."""
+    """Options of the call, which options in its body override. Raises BadRequestError naming the header."""
     found: dict[str, Any] = {}
     for name in _HEADERS.keys() & headers.keys():
         option, read = _HEADERS[name]
@@ -64,20 +64,20 @@ def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
 
 
 def said_in(headers: Mapping[str, str]) -> bool:
-    """Whether there is anything of the call but how long its client waits, and which session it is of."""
+    """Whether headers set anything besides the client's timeout and its session."""
     return not _HEADERS.keys().isdisjoint(headers) or bool(customer_of(headers))
 
 
 def customer_of(headers: Mapping[str, str]) -> str:
-    """Whom the caller says it asks for, where a header says so: it wins over the body."""
+    """The end user named in a header, which overrides the body's; "" for none."""
     return next((headers[name] for name in _CUSTOMERS if headers.get(name)), "")
 
 
 def is_private(headers: Mapping[str, str]) -> bool:
-    """Whether the caller wants nothing remembered of what the call says: LiteLLM's word for it."""
+    """Whether the caller wants the content of the call not to be recorded, by LiteLLM's header."""
     return headers.get("x-litellm-enable-message-redaction", "").lower() == "true"
 
 
 def patience_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the client waits for an answer that is not streamed, where it says so."""
+    """Seconds that the client waits for a response that is not streamed, if it says so."""
     return next((value for name in _PATIENCE if name in headers and (value := _number(headers[name]))), None)

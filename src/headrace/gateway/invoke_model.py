@@ -1,6 +1,7 @@
-"""Bedrock's InvokeModel in other words than Claude's: Nova's, Llama's, Mistral's, Titan's, Cohere's, and Chat Completions', which the newer
-makers have there. Each is told by its body, and answered over any provider.
+"""Bedrock's InvokeModel in the formats of Nova, Llama, Mistral, Titan, Cohere and Chat Completions, which newer vendors
+use there.
 
+The body's fields tell the format; any provider can serve it.
 docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html, read 2026-11.
 """
 
@@ -27,7 +28,7 @@ from headrace.served import CONVERSE
 
 
 def invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, *, stream: bool) -> Reply:
-    """Raises BadRequestError for words that are nobody's here."""
+    """Raises BadRequestError for an unknown format."""
     body = {name: value for name, value in body.items() if name not in ("stream", "model")}
     if isinstance(body.get("messages"), list):
         if _is_novas(body):
@@ -45,7 +46,7 @@ def invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, *, stream
 
 
 def question_of(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """What is asked, and in which dialect's words: for who only counts it. Raises BadRequestError."""
+    """The prompt and its dialect, for counting tokens. Raises BadRequestError."""
     if isinstance(body.get("messages"), list):
         return ("bedrock_converse", _in_converse(body, topped=False)) if _is_novas(body) else ("openai_chat", body)
     if isinstance(body.get("message"), str):
@@ -70,15 +71,16 @@ def _deployment(here: Here, model: str) -> Any:
 
 
 def chunked(said: Mapping[str, Any]) -> bytes:
-    """One event of a stream in a maker's words."""
+    """One event of a stream in a vendor's format."""
     return event("chunk", {"bytes": b64encode(msgspec.json.encode(said)).decode()})
 
 
-# ---- Nova, in words nearly Converse's ----------------------------------------------------------------------------------------------
+# ---- Nova, almost in Converse's format
+# ---------------------------------------------------------------------------------------------
 
 
 def _is_novas(body: Mapping[str, Any]) -> bool:
-    """Its parts have no type, where those of Chat Completions do."""
+    """Whether a body is Nova's: its content parts have no `type`, unlike those of Chat Completions."""
     if "schemaVersion" in body or "inferenceConfig" in body or "toolConfig" in body:
         return True
     contents = [turn.get("content") for turn in body["messages"] if isinstance(turn, dict)]
@@ -86,7 +88,7 @@ def _is_novas(body: Mapping[str, Any]) -> bool:
 
 
 def _in_converse(body: Mapping[str, Any], *, topped: bool) -> dict[str, Any]:
-    """topped: whether the provider is Bedrock, which has Nova's `topK` at a place of its own."""
+    """topped: whether the provider is Bedrock, where Nova's `topK` has a place of its own."""
     said = {name: value for name, value in body.items() if name != "schemaVersion"}
     inference = dict(body.get("inferenceConfig") or {})
     if "max_new_tokens" in inference:
@@ -105,7 +107,7 @@ def _nova(here: Here, body: Mapping[str, Any], model: str, *, stream: bool) -> R
 
 
 class _Unpacked:
-    """Converse's events, whose names stand outside, as chunks that have them inside."""
+    """Converts Converse's events, whose names are in the frame, to chunks with the name inside."""
 
     def __init__(self) -> None:
         self._events = EventStreamReader()
@@ -114,7 +116,8 @@ class _Unpacked:
         return b"".join([chunked({frame.event or "": msgspec.Raw(frame.data)}) for frame in self._events.feed(piece)])
 
 
-# ---- Command, in the words of Cohere's v1 ------------------------------------------------------------------------------------------
+# ---- Command, in the format of Cohere's v1
+# -----------------------------------------------------------------------------------------
 
 
 def _command(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
@@ -130,11 +133,12 @@ class _CommandLines:
         return b"".join(map(chunked, self._lines.of(piece)))
 
 
-# ---- Titan's and Nova's vectors ----------------------------------------------------------------------------------------------------
+# ---- embeddings of Titan and Nova
+# --------------------------------------------------------------------------------------------------
 
 
 def _is_embedded(here: Here, body: Mapping[str, Any], model: str) -> bool:
-    """Whether vectors are meant: the text's own words are told by, else what the model is known to do."""
+    """Whether embeddings are wanted: told by fields that only one of both has, else by the model's mode."""
     if "textGenerationConfig" in body:
         return False
     found = _deployment(here, model)
@@ -168,11 +172,12 @@ def _nova_vectors(body: Mapping[str, Any], model: str) -> Finished:
     return Finished(call, lambda made: {"embeddings": [{"embeddingType": "TEXT", "embedding": made.data[0].embedding}]})
 
 
-# ---- texts that are completed ------------------------------------------------------------------------------------------------------
+# ---- text completion
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def _text(here: Here, body: Mapping[str, Any], model: str, *, stream: bool) -> Reply:
-    """A prompt in a model's own template is a chat to other providers; without one it is a text to be completed."""
+    """A prompt in a model's own template becomes a chat for other providers; any other prompt is a text completion."""
     maker = _maker(here, body, model)
     asked = {**maker.read(body), **_streaming(stream)}
     prompt = asked.pop("prompt")
@@ -186,7 +191,9 @@ def _text(here: Here, body: Mapping[str, Any], model: str, *, stream: bool) -> R
 
 
 def _maker(here: Here, body: Mapping[str, Any], model: str) -> Maker:
-    """Whose words they are: by the model's name here and behind, where that says so, else by a word that only one maker has."""
+    """The vendor whose format the body has: by the model's name here and at its provider, else by a field that only one
+    vendor has.
+    """
     found = _deployment(here, model)
     names = (model, "" if found is None else found.model)
     able = [maker for maker in MAKERS if maker.prompt in body and maker.serves]
@@ -203,7 +210,7 @@ def _maker(here: Here, body: Mapping[str, Any], model: str) -> Maker:
 
 
 def _completes(here: Here, model: str) -> bool:
-    """Whether its provider takes a prompt in the model's own template as it is."""
+    """Whether its provider takes a prompt in the model's own template."""
     found = _deployment(here, model)
     if found is None:
         return False
@@ -212,7 +219,7 @@ def _completes(here: Here, model: str) -> bool:
 
 
 def _told(choice: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The text of a choice, whole or a piece of one, and why it ended."""
+    """The text of a choice, or of a chunk of one, and its finish reason."""
     message = choice.get("message") or choice.get("delta") or {}
     return choice.get("text") or message.get("content") or "", choice.get("finish_reason")
 
@@ -222,7 +229,10 @@ def _usage(found: Any) -> tuple[int, int] | None:
 
 
 class _Pieces:
-    """Chunks of a completion, or of a chat, in a maker's words. The end is told with what was used, which comes behind it."""
+    """Converts chunks of a completion or a chat to a vendor's format.
+
+    The last chunk waits for the usage, which follows the finish reason.
+    """
 
     def __init__(self, maker: Maker) -> None:
         self._maker = maker
@@ -251,7 +261,8 @@ class _Pieces:
         return chunked(self._maker.write("", finish, usage, piece=True))
 
 
-# ---- templates ---------------------------------------------------------------------------------------------------------------------
+# ---- prompt templates
+# --------------------------------------------------------------------------------------------------------------
 
 _LLAMA3: Final = re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*(.*?)\s*(?:<\|eot_id\|>|<\|eom_id\|>|$)", re.S)
 _LLAMA4: Final = re.compile(r"<\|header_start\|>(\w+)<\|header_end\|>\s*(.*?)\s*(?:<\|eot\|>|$)", re.S)
@@ -265,10 +276,10 @@ Turns = list[dict[str, Any]]
 
 
 def turns_of(prompt: str) -> Turns | None:
-    """The turns of a prompt in the template of Llama, Mistral, DeepSeek or the older Claude; None for one that is in none."""
+    """The turns of a prompt in the template of Llama, Mistral, DeepSeek or older Claude models; None if it is in none of them."""
     turns = next(filter(None, (read(prompt) for read in _TEMPLATES)), [])
     while turns and not turns[-1]["content"]:
-        turns.pop()  # the place of the answer
+        turns.pop()  # the place of the response
     return turns or None
 
 

@@ -1,4 +1,4 @@
-"""What providers keep, asked for by ids that say which deployment keeps it: responses, files, batches."""
+"""Objects stored by providers (responses, files, batches), addressed by ids that name the deployment that stores them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from headrace.served import RESPONSE, RESPONSE_CANCEL, RESPONSE_DELETE, read_id
 Handler = Callable[..., Reply]
 
 NOBODY: Final = "-"
-"""A model's name where a deployment is named instead."""
+"""Stands for the model's name where a deployment is named instead."""
 
 _OURS: Final = "headrace"
 
 
 def kept_response(operation: Operation) -> Handler:
-    """A response, by the id that it was given out with."""
+    """Handler for a stored response, by the id the gateway gave it."""
 
     def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
         seal = here.caller.seal
@@ -55,7 +55,10 @@ def kept_response(operation: Operation) -> Handler:
 
 
 def check_going_on(here: Here, body: Mapping[str, Any], model: str) -> None:
-    """Raises a refusal for a call that goes on from what its provider does not hold: with that left out it would begin anew, in silence."""
+    """Raises a refusal for a call that continues a conversation which its provider does not store.
+
+    Dropping the reference would silently start a new conversation.
+    """
     said = next((name for name in ("previous_response_id", "conversation") if body.get(name) is not None), None)
     if said is None or body.get("drop_params") is True:
         return
@@ -67,19 +70,19 @@ def check_going_on(here: Here, body: Mapping[str, Any], model: str) -> None:
 
 
 def holds_responses(deployment: Deployment) -> bool:
-    """Whether its provider speaks Responses, and so can keep them."""
+    """Whether its provider supports Responses, and so can store them."""
     provider = resolve(deployment.model).provider
     return "openai_responses" in (provider.dialect, *provider.speaks)
 
 
 def not_held(name: str, id: Any) -> HeadraceError:
-    """name: the field. The code is OpenAI's own, upon which clients send the whole."""
+    """name: the field. On this error code, which is OpenAI's own, clients send the whole conversation."""
     message = f"{name}: there is no {str(id)[:80]!r} to go on from: send the whole conversation in input, without {name}"
     return refusal(400, Kind.BAD_REQUEST, message, name, code="previous_response_not_found")
 
 
 def keeper_of(place: Mapping[str, str]) -> str:
-    """The deployment that keeps the response of a path; empty where the path names none."""
+    """The deployment that stores the response named in a path; "" if the path names none."""
     found = read_id(place.get("id", ""))
     return "" if found is None else found[0]
 
@@ -93,7 +96,7 @@ def _query(asked: Asked, *names: str) -> dict[str, Any]:
 
 
 def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """A file is kept where its `model` is served; without one, by the first deployment whose provider keeps files."""
+    """Upload a file to a deployment of its `model`; without one, to the first deployment whose provider stores files."""
     model = _model_of(asked, body)
     file = body.pop("file", None)
     if not isinstance(file, tuple):
@@ -114,7 +117,7 @@ def kept_file(operation: Operation) -> Handler:
 
 
 def file_content(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
-    """Piece by piece where the provider's form lets it be read so: a file may be larger than memory."""
+    """A file's content, streamed if the provider's format allows it, as a file may be larger than memory."""
     reply = _kept(FILE_CONTENT, "file", here, asked, body, id)
     known = here.router.get_deployment(reply.deployment)
     if known is None or not reads_in_pieces(resolve(known.model).provider):
@@ -132,7 +135,7 @@ def deleted_file(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Rep
 
 
 def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """A batch is where its file is."""
+    """Create a batch with the deployment that stores its input file."""
     if here.caller.role is not Role.ADMIN and (strange := body.keys() - _OF_A_BATCH):
         name = min(strange)
         raise refusal(400, Kind.BAD_REQUEST, f"{name} is no field of a batch: leave it out", name)
@@ -142,7 +145,7 @@ def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 _OF_A_BATCH: Final = CALLERS_OWN | {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", "model"}
-"""What may be said of a batch. Fields of a provider's own may name other files and other places than those that were given out here."""
+"""The allowed fields of a batch. A provider's own fields might refer to files and places that the caller does not own."""
 
 
 def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -150,7 +153,7 @@ def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def kept_batch(operation: Operation) -> Handler:
-    """A batch; one that is over may be billed."""
+    """Handler for a batch, which may be billed once it is over."""
 
     def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
         reply = _kept(operation, "batch", here, asked, body, id)
@@ -159,11 +162,12 @@ def kept_batch(operation: Operation) -> Handler:
     return make
 
 
-# ---- what both have in common ----------------------------------------------------------------------------------------------------
+# ---- shared
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def _model_of(asked: Asked, body: dict[str, Any]) -> str | None:
-    """The model whose deployment is meant: of the body, of the query, or of a header. litellm's list of names gives its first."""
+    """The model whose deployment is used, from the body, the query or a header. Of litellm's list of names the first counts."""
     given = body.pop("model", None) or asked.query.get("model") or asked.headers.get("x-headrace-model")
     names = body.pop("target_model_names", None) or asked.query.get("target_model_names")
     if given is None and names is not None:
@@ -174,7 +178,7 @@ def _model_of(asked: Asked, body: dict[str, Any]) -> str | None:
 
 
 def _keeper(here: Here, operation: Operation, model: str | None, calls: bool = False) -> str:
-    """The first deployment that keeps such things; calls: files of calls, which a batch is ordered of later."""
+    """The first deployment that stores such objects. calls: for input files of batches."""
     if model is not None:
         model = here.meant(model)
     found = [id for id in here.router.offering(operation, model) if here.may_use(id) and not (calls and _with_the_order(here, id))]
@@ -198,7 +202,7 @@ def _kept(operation: Operation, kind: str, here: Here, asked: Asked, body: dict[
 
 
 def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
-    """The deployment, and the provider's own id. Raises a refusal for an id that was not given out here, or to somebody else."""
+    """The deployment and the provider's own id. Raises a refusal for an id that was not given to this caller."""
     found = read_place(id, here.caller.seal) if isinstance(id, str) else None
     if found is None:
         named = repr(id) if isinstance(id, str) else shape(id)
@@ -207,8 +211,10 @@ def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
 
 
 def _listed(here: Here, asked: Asked, operation: Operation, where: Operation, *names: str) -> Reply:
-    """The caller's own; for administrators the list of one provider's account: that of `model`, or of the id to go on `after`, else the
-    first that keeps such things. A provider does not tell whose is what.
+    """The caller's own objects; for administrators the list of one provider account, as providers do not know the
+    owners.
+
+    The account is that of `model`, or of the id in `after`, else that of the first deployment that stores such objects.
     """
     options = _query(asked, *names)
     after = asked.query.get("after")
@@ -227,7 +233,7 @@ def _made(here: Here, wanted: Wanted, deployment: str, place: Mapping[str, str] 
 
 
 def _noted(here: Here, kind: str, reply: Finished) -> Finished:
-    """Something new: whose it is, is remembered."""
+    """Record the owner of a new object."""
     return msgspec.structs.replace(reply, noted=partial(own_lists.note, here, kind, reply.deployment))
 
 
@@ -239,7 +245,7 @@ _IDS: Final = ("id", "input_file_id", "output_file_id", "error_file_id", "first_
 
 
 def _with_places(made: Any, *, deployment: str, seal: str) -> Any:
-    """An answer whose ids say where what they name is kept. What is no object (a file's content) is as it is."""
+    """A result with ids that name the deployment. Anything but an object, such as a file's content, stays as it is."""
     fields = getattr(made, "__dict__", made)
     return _marked(fields, deployment, seal) if isinstance(fields, dict) else made
 
@@ -257,7 +263,7 @@ def _marked(fields: Mapping[str, Any], deployment: str, seal: str) -> dict[str, 
 
 
 def marked_id(deployment: str, own: str, seal: str = "") -> str:
-    """An id of a provider's that says which deployment it is of and is good under the seal, beginning as clients know such ids."""
+    """An id that contains the deployment, the provider's id and a seal, with a prefix that clients recognize."""
     sign = "-" if own.startswith("file-") else "_"
     kind, known, _ = own.partition(sign)
     beginning = kind if known and kind.isalnum() else "kept"
@@ -266,7 +272,7 @@ def marked_id(deployment: str, own: str, seal: str = "") -> str:
 
 
 def read_place(id: str, seal: str) -> tuple[str, str] | None:
-    """The deployment and the provider's own id; None for an id that was not given out here under that seal."""
+    """The deployment and the provider's own id; None for an id that was not given out under that seal."""
     packed = id.removeprefix("file-") if id.startswith("file-") else id.partition("_")[2]
     try:
         ours, deployment, own, mark = msgspec.json.decode(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), type=_SAID)
@@ -276,4 +282,4 @@ def read_place(id: str, seal: str) -> tuple[str, str] | None:
 
 
 _SAID = tuple[str, str, str, str]
-"""What an id of ours says: that it is, the deployment, the provider's own, and the seal's mark."""
+"""The content of an id: `_OURS`, the deployment, the provider's id and the seal's mark."""

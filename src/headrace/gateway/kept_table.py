@@ -1,4 +1,4 @@
-"""Whose is what providers keep, in the database: written when something is made, which is seldom."""
+"""Ownership of objects stored by providers, in the database. Written only when an object is created."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.runtime.sql_drivers import Connection, DatabaseError, several
 log: Final = logging.getLogger("headrace.gateway")
 
 PAID: Final = "paid"
-"""The kind of a response's payment: no provider has a collection of that name."""
+"""The kind of a response's payment; no provider has a collection of that name."""
 _SAME: Final = "deployment = :deployment AND kind = :kind AND id = :id"
 
 
@@ -43,7 +43,7 @@ class KeptTable:
 
         try:
             await self._database.write(work)
-        except DatabaseError as error:  # the answer that tells of it is worth more
+        except DatabaseError as error:  # the response with the new id must reach the caller all the same
             log.error("whose %s %s is, is not known: the database does not answer (%s)", one.thing.kind, one.thing.id, error)
 
     async def find(self, things: Sequence[Thing]) -> list[Belonging]:
@@ -62,7 +62,7 @@ class KeptTable:
 
         def work(connection: Connection) -> bool:
             if order_table.is_there(connection, deployment, response):
-                return False  # it is billed when it is done, whoever asks for it
+                return False  # it is billed when it is done, whoever requests it
             asked = (
                 "INSERT INTO kept (deployment, kind, id, owner, created, said) VALUES (:deployment, :kind, :id, '', :created, '{}') "
                 "ON CONFLICT (deployment, kind, id) DO NOTHING"

@@ -1,4 +1,4 @@
-"""Keys and ledger in a database, for the time that a gateway runs."""
+"""Keys and ledger in a database, for the lifetime of a gateway."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ FOLDER: Final = ".headrace"
 
 
 class Where(Struct, frozen=True):
-    """Where a gateway keeps what must last."""
+    """Where a gateway stores its state."""
 
     database: str
-    """An address; it may hold a password."""
+    """A database URL; may contain a password."""
     folder: Path
-    """Of the journals, and of the database where it is a file of our own choice."""
+    """Holds the journals, and the SQLite database if no other is configured."""
     keep: float | None = None
-    """Seconds for which calls are remembered; None for ever."""
+    """Seconds for which calls are kept; None for ever."""
     keep_content: float | None = None
-    """The same of what they said; None for as long as the call."""
+    """Seconds for which their content is kept; None for as long as the call."""
 
     def __repr__(self) -> str:
         return f"<Where in {self.folder}>"
 
 
 def where(environment: Mapping[str, str], database: str = "", keep: float | None = None, keep_content: float | None = None) -> Where:
-    """From the configuration's word, else the environment's `DATABASE_URL`, else an SQLite file in the state's folder.
+    """The configured database, else the environment's `DATABASE_URL`, else an SQLite file in the state folder.
 
-    The folder is that of `HEADRACE_STATE`, else `.headrace` in the working directory.
+    The state folder is `HEADRACE_STATE`, else `.headrace` in the working directory.
     """
     folder = Path(environment.get(STATE) or FOLDER).expanduser()
     return Where(database or environment.get(DATABASE) or f"sqlite:///{folder / 'headrace.db'}", folder, keep, keep_content)
 
 
 class Lasting:
-    """The gateway's `State`. Raises ConfigurationError where database or journal cannot be opened."""
+    """The gateway's `State`. Raises ConfigurationError if the database or the journal cannot be opened."""
 
     def __init__(self, router: Router, at: Where, identities: Identities | None = None, standing: Standing = NOTHING_SAID) -> None:
-        """identities: whose tokens are taken besides our own keys."""
+        """identities: issuers of tokens accepted besides the gateway's own keys."""
         self._standing = standing
         self._database = Database(at.database)
         self.ledger = Books(self._database, at.folder / "journal", keep=at.keep, keep_content=at.keep_content)
@@ -66,7 +66,11 @@ class Lasting:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin to fold, first what a process before us left, and to look for changes. Whoever has a budget waits for the former."""
+        """Start the background tasks: write the ledger, beginning with the journals of earlier processes, and follow
+        changes.
+
+        Calls under a budget wait until those journals are written.
+        """
         await self.desk.start()
         await self.use(self._standing)
         self._tasks = [asyncio.create_task(work) for work in (self.ledger.run(), self.keys.watch(), self.desk.watch(), self._batches.run())]
@@ -76,7 +80,7 @@ class Lasting:
         await self.keys.stand(standing.together, standing.customer)
 
     async def stop(self) -> None:
-        """Everything that was recorded is in the database when this returns."""
+        """When this returns, everything recorded is in the database."""
         for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):

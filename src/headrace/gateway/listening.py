@@ -1,6 +1,8 @@
-"""Where several workers listen: each at a socket of its own with the address of all, among which the kernel shares connections out.
+"""Listening sockets of several workers: each has one of its own on the shared address, and the kernel distributes
+connections.
 
-At one socket whoever wakes first takes all that have come: of 32 connections of a client 32 were one worker's. Only Linux shares out.
+On a single socket the worker that wakes first takes all waiting connections: of a client's 32 connections one worker
+got all 32. Only Linux distributes them (SO_REUSEPORT).
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 QUEUE: Final = 2048
-"""Connections that may wait to be taken."""
+"""The listen backlog."""
 _mine: Final[list[socket.socket]] = []
-"""The one of this process, once it was handed a place."""
+"""The socket of this process, once it has one."""
 
 
 class OwnSocket:
-    """What is handed to workers in a socket's place: each makes one of its own of it. Here it only keeps the address from others."""
+    """Handed to workers in place of a socket: each makes its own on unpickling. This one only reserves the address."""
 
     def __init__(self, address: Any, family: socket.AddressFamily) -> None:
         self.kept = _bound(address, family)
@@ -27,7 +29,7 @@ class OwnSocket:
 
 
 def for_each_worker(listening: socket.socket) -> Any:
-    """What stands for a listening socket, which is closed, where each worker can have its own; elsewhere the socket itself."""
+    """A stand-in for a listening socket, which is closed, if each worker can have its own; otherwise the socket itself."""
     if sys.platform != "linux":
         return listening
     address, family = listening.getsockname(), listening.family
@@ -36,7 +38,7 @@ def for_each_worker(listening: socket.socket) -> Any:
 
 
 def begin_listening() -> None:
-    """From now on connections come to this process: what waits for them is ready."""
+    """Start listening, once this process is ready to accept connections."""
     for one in _mine:
         one.listen(QUEUE)
 

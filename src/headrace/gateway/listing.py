@@ -1,4 +1,4 @@
-"""The models there are, as each kind of caller lists them."""
+"""Lists of models, in the format of each kind of client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def models(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def one_model(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
-    """Also one that a pattern answers to. Raises the refusal that a call of it would meet."""
+    """One model, including those that only match a pattern. Raises the refusal that a call of it would get."""
     here.meant(model)
     return Listed(_told(front_of(asked), model))
 

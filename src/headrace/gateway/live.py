@@ -1,5 +1,5 @@
-"""Google's Live sessions, and those of its music, passed on between two WebSockets: credentials and the model's name exchanged, usage
-counted turn by turn.
+"""Google's Live and music sessions, relayed between two WebSockets: credentials and model name are exchanged, usage is
+counted per turn.
 
 ai.google.dev/api/live, and the WebSocket of google-genai 3.6; read 2026-11.
 """
@@ -34,7 +34,9 @@ _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 async def serve(visit: Visit) -> None:
-    """Which model it is for only its first message says: what is wrong by then is told in the close, as Google tells it."""
+    """Serve a session. Only its first message names the model, so errors up to then are sent in the close frame, as
+    Google does.
+    """
     await visit.accept()
     try:
         setup = _Setup(await _first(visit))
@@ -76,7 +78,7 @@ class _Setup:
 
 
 async def _opened(visit: Visit, to: Destination, setup: _Setup) -> ClientConnection:
-    """At the Gemini API or at Vertex AI, whose words are the same, whichever was asked."""
+    """Connect to the Gemini API or to Vertex AI, whose messages are the same, whichever path was called."""
     path = re.sub("/+", "/", visit.asked.path)
     if to.provider.name == "vertex_ai":
         provider = await _opened_at_vertex(visit, to)
@@ -100,13 +102,13 @@ async def _opened_at_vertex(visit: Visit, to: Destination) -> ClientConnection:
 
 
 def _project(to: Destination) -> str:
-    """Where in Vertex AI its models stand; nothing at an address that does not say it."""
+    """The project and location of its models in Vertex AI; "" if the base URL does not name them."""
     found = re.search(r"projects/[^/]+/locations/[^/]+", to.base_url)
     return "" if found is None else f"{found[0]}/"
 
 
 class _Live(Session):
-    """A session whose caller may speak of files: of its own alone."""
+    """A session whose caller may refer to its own files only."""
 
     async def said(self, message: str | bytes) -> None:
         content = message.encode() if isinstance(message, str) else message
@@ -124,7 +126,7 @@ def _turns(content: bytes) -> Any:
 
 
 def _used(message: str | bytes) -> dict[str, int] | None:
-    """Of one turn: Google tells it once for each, the whole conversation so far among its input."""
+    """The usage of one turn. Google reports it once per turn, with the conversation so far as part of the input."""
     content = message.encode() if isinstance(message, str) else message
     if b'"usageMetadata"' not in content:
         return None

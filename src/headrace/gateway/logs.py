@@ -1,4 +1,4 @@
-"""Logs that programs read: one JSON object a line, with the id of the request they are about."""
+"""Structured logs: one JSON object per line, with the id of the request it is about."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Final
 import msgspec
 
 REQUEST: Final[ContextVar[str]] = ContextVar("headrace_request", default="")
-"""The id of the request that is being answered."""
+"""The id of the current request."""
 
 access: Final = logging.getLogger("headrace.access")
 
 
 class Lines(logging.Formatter):
-    """`{"time", "level", "logger", "message", "request_id", …}`; what a record was given under `fields` stands beside them."""
+    """`{"time", "level", "logger", "message", "request_id", …}`, plus whatever a record has in `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
         told = {
@@ -34,7 +34,7 @@ class Lines(logging.Formatter):
 
 
 def set_up(form: str, level: str, *, calls: bool) -> None:
-    """Log to standard error. form: "text" or "json". calls: whether every answered request is a line."""
+    """Log to standard error. form: "text" or "json". calls: whether to log a line per request."""
     handler = logging.StreamHandler()
     handler.setFormatter(Lines() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

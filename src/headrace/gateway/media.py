@@ -1,4 +1,4 @@
-"""What is asked beside chats and vectors: pictures, sounds, moderation, ranking."""
+"""Operations besides chat and embeddings: images, audio, moderation, rerank."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AS_TEXT: Final = {"text": "text/plain; charset=utf-8", "srt": "application/x-su
 
 
 def filed(operation: Operation) -> Callable[..., Wanted]:
-    """A call whose body is a form with files."""
+    """Handler for a call whose body is a multipart form."""
 
     def make(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Wanted:
         flag(body, "stream")
@@ -37,7 +37,7 @@ def _must_be_files(given: Any, name: str) -> None:
 
 
 def heard(operation: Operation) -> Handler:
-    """A transcription: JSON, or the text alone where that was asked for."""
+    """Handler for a transcription, returned as JSON or as plain text."""
     make = filed(operation)
 
     def asked_for(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
@@ -53,7 +53,7 @@ def _said(made: Any, *, kind: str) -> Plain:
 
 
 def moderate(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
-    """OpenAI's clients may leave the model out: then the first that moderates is meant."""
+    """OpenAI's clients may omit the model; then the first moderation model is used."""
     if not model and not body.get("model"):
         body["model"] = next((name for name in here.names() if _moderates(here.router, name)), None)
         if body["model"] is None:

@@ -1,5 +1,5 @@
-"""Anthropic's batches of messages, sent to the providers that have them: their models under the gateway's names, their ids with the
-deployment that keeps them.
+"""Anthropic's message batches, forwarded to providers that support them, with the gateway's model names, and ids that
+name the deployment.
 
 docs.claude.com/en/api/creating-message-batches; types of anthropic 2.12.0.
 """
@@ -30,7 +30,7 @@ PATH: Final = "/v1/messages/batches"
 
 
 def order(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
-    """A batch goes where the model of its first message is served; all others must be served by that account."""
+    """Create a batch at the account that serves the model of its first message, which must serve all others too."""
     return Sent(partial(_order, here, asked, body))
 
 
@@ -55,7 +55,7 @@ async def _order(here: Here, asked: Asked, body: dict[str, Any], home: str) -> P
 
 
 async def _noted(here: Here, keeper: Deployment, content: bytes) -> None:
-    """A batch was made: who pays for it."""
+    """Register a new batch for billing."""
     if (said := _object(content)) is not None and (order := order_of(here.caller, keeper, said)) is not None:
         await here.belongings.ordered(order)
 
@@ -66,7 +66,9 @@ async def _ended(here: Here, keeper: Deployment, id: str, content: bytes) -> Non
 
 
 def listed(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
-    """The batches of one account: of the batch to go on after or before, of `model`, else of the first that keeps some."""
+    """List the batches of one account: that of the batch in `after_id` or `before_id`, of `model`, else the first that
+    has batches.
+    """
     return Sent(partial(_listed, here, asked))
 
 
@@ -82,7 +84,7 @@ async def _listed(here: Here, asked: Asked, home: str) -> Passing:
 
 
 def kept(here: Here, asked: Asked, body: dict[str, Any], id: str, verb: str | None = None) -> Sent:
-    """One batch, by the id that it was given out with, or by its provider's own."""
+    """One batch, by the id the gateway gave it or by its provider's own."""
     return Sent(partial(_kept, here, asked, id, verb))
 
 
@@ -105,7 +107,7 @@ async def _kept(here: Here, asked: Asked, id: str, verb: str | None, home: str) 
 
 
 def _sent(here: Here, asked: Asked, keeper: Deployment, path: str, looking: Looking | None, content: bytes = b"") -> Passing:
-    """Results go on as they come; of everything else the ids are ours."""
+    """The request to the provider. Results are forwarded as they are; in everything else the ids are replaced."""
     from headrace.dialects.anthropic_messages.requests import VERSION  # late: a gateway may never speak it
 
     told = None if path.endswith("/results") else partial(_with_ids, deployment=keeper.id, seal=here.caller.seal)
@@ -132,13 +134,14 @@ def _known(here: Here, id: str) -> Deployment:
 
 
 def own_name(deployment: Deployment, model: str) -> str:
-    """What a deployment's provider calls a model."""
+    """The model's name at a deployment's provider."""
     own = deployment.model.partition("/")[2] or deployment.model
     stars = stars_of(deployment.group, model) if "*" in own else None
     return own if stars is None else filled(own, stars)
 
 
-# ---- answers ----------------------------------------------------------------------------------------------------------------------
+# ---- responses
+# --------------------------------------------------------------------------------------------------------------------
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -151,8 +154,10 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 
 def _with_ids(content: bytes, *, deployment: str, seal: str) -> bytes:
-    """An answer whose ids say where the batch is kept, and whose results are asked for here: at its provider's address a client would show
-    the gateway's key. What is no object stays as it is."""
+    """A response whose ids name the deployment, and whose `results_url` is the gateway's.
+
+    At its provider's address a client would send the gateway's key. Anything but an object stays as it is.
+    """
     said = _object(content)
     if said is None:
         return content

@@ -1,4 +1,4 @@
-"""Ollama's own paths, for programs that speak to nothing else: its chat, its completion, its vectors, and the models it is asked for.
+"""Ollama's own paths, for programs that know no other API: chat, completion, embeddings and lists of models.
 
 github.com/ollama/ollama/blob/main/docs/api.md, read 2026-11.
 """
@@ -19,17 +19,17 @@ from headrace.routing.groups import facts_of
 from headrace.served import OLLAMA_CHAT
 
 _TAG: Final = ":latest"
-"""What its programs add to a name without a tag."""
+"""Ollama's clients append this to a model name without a tag."""
 
 
 def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Wanted:
-    """Ollama streams unless it is told not to."""
+    """Ollama streams unless told not to."""
     return wanted(OLLAMA_CHAT, {"stream": True, **_named(here, body)})
 
 
 GENERATE: Final = "/api/generate"
 _PROMPTED: Final = frozenset({"prompt", "system", "images", "raw", "template", "suffix", "context"})
-"""Words of a completion alone. Its others are a chat's."""
+"""Fields of a completion only; all others exist for a chat too."""
 _OLLAMAS: Final = {
     "raw": "it would leave out the model's own template, which other providers put around every prompt",
     "template": "other providers have templates of their own",
@@ -39,15 +39,16 @@ _OLLAMAS: Final = {
 
 
 def generate(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """Ollama's completion: a chat of one question, whose answers say `response` where those of chats have a message. Streams are put in
-    these words on their way out, by `GenerateSend`.
+    """Ollama's completion: a chat with one message, whose response has `response` in place of a message.
+
+    Streams are converted on their way out, by `GenerateSend`.
     """
     for name, why in _OLLAMAS.items():
         if body.get(name):
             raise BadRequestError(f"{name} cannot be done here: {why}")
     prompt, system = _text(body, "prompt"), _text(body, "system")
     said = {name: value for name, value in body.items() if name not in _PROMPTED}
-    if not prompt and not body.get("images"):  # its programs load a model so
+    if not prompt and not body.get("images"):  # how its clients load a model
         return Listed({"model": here.meant(_model(here, said)), "response": "", "done": True, "done_reason": "load"})
     question = {"role": "user", "content": prompt, **({"images": body["images"]} if body.get("images") else {})}
     messages = [*([{"role": "system", "content": system}] if system else []), question]
@@ -63,7 +64,7 @@ def _text(body: Mapping[str, Any], name: str) -> str:
 
 
 def _as_response(line: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer of a chat, or a line of its stream, as a completion's."""
+    """A response of a chat, or a line of its stream, in the format of a completion."""
     message = line.get("message")
     if not isinstance(message, Mapping):
         return dict(line)
@@ -72,7 +73,7 @@ def _as_response(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class GenerateSend:
-    """An ASGI `send` that says the lines of a chat's stream as a completion's. Answers that are no streams pass as they are."""
+    """An ASGI `send` that converts the lines of a chat's stream to those of a completion. Other responses pass through."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -87,7 +88,7 @@ class GenerateSend:
         await self._send(message)
 
     def _lines(self, piece: bytes, *, last: bool) -> bytes:
-        """What has come, in whole lines; what is no line yet waits. White space, a sign of life, goes out at once."""
+        """The complete lines so far; an incomplete one is held back. White space, used as keep-alive, passes through at once."""
         if not piece.strip() and not self._rest:
             return piece
         *lines, self._rest = (self._rest + piece).split(b"\n")
@@ -100,7 +101,7 @@ _RUNNING: Final = ("keep_alive", "truncate", "options")
 
 
 def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """How long a model stays loaded, how it is run, and whether a text may be cut, other providers cannot be told."""
+    """`/api/embed`. Other providers have no equivalent for how the model is loaded and run or whether a text may be cut."""
     for name in _RUNNING:
         body.pop(name, None)
     call = wanted(EMBEDDINGS, _named(here, body))
@@ -113,7 +114,7 @@ def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def embed_one(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """As it was asked for vectors first, one text at a time."""
+    """`/api/embeddings`, Ollama's older endpoint for a single text."""
     text = _text(body, "prompt")
     said = {name: value for name, value in body.items() if name not in ("prompt", *_RUNNING)}
     return Finished(wanted(EMBEDDINGS, _named(here, {**said, "input": text})), lambda made: {"embedding": made.data[0].embedding})
@@ -134,25 +135,25 @@ def show(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 _ABLE: Final = {"tools": "function_calling", "vision": "vision", "thinking": "reasoning"}
 _SUPPOSED: Final = frozenset({"function_calling"})
-"""What a model is taken to do of which nobody has said whether it does."""
+"""Abilities that a model is assumed to have if nothing is known."""
 _FAMILY: Final = "headrace"
-"""Ollama puts the names of a model's numbers behind its family's."""
+"""Ollama prefixes a model's figures with its family's name."""
 
 
 def _facts(here: Here, model: str) -> Mapping[str, Any]:
-    """What is known of a model's first deployment. Raises refusals for one that is not there, or not for this caller."""
+    """The known facts about a model's first deployment. Raises a refusal if it does not exist or the caller may not use it."""
     deployment = here.router.get_deployment_by_model_group_name(here.meant(model))
     return {} if deployment is None else {**facts_of(deployment), **deployment.model_info}
 
 
 def pull(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """A model that may be called is there: its programs fetch one before they use it."""
+    """Clients pull a model before they use it; one that may be called is available."""
     here.meant(_model(here, {**body, "model": body.get("model") or body.get("name")}))
     return Listed({"status": "success"})
 
 
 VERSION: Final = "0.23.0"
-"""The Ollama whose programs find here what they need. They compare it with the oldest that they can use: VS Code's Copilot with 0.6.4."""
+"""The Ollama version that is reported. Clients compare it with the oldest they support: VS Code's Copilot with 0.6.4."""
 
 
 def version(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
@@ -160,7 +161,7 @@ def version(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def _named(here: Here, body: dict[str, Any]) -> dict[str, Any]:
-    """A body that names its model as the gateway does."""
+    """The body with its model's name as the gateway has it."""
     model = body.get("model")
     if isinstance(model, str) and model.endswith(_TAG) and not here.router.serves(model):
         return {**body, "model": model.removesuffix(_TAG)}

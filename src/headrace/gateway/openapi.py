@@ -1,4 +1,4 @@
-"""What the gateway can be asked, as an OpenAPI document: made from the routes, and from the words of operations and of the desk."""
+"""The gateway's API as an OpenAPI document, built from the routes, the fields of operations and those of the admin API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WAYS: Final = (
     (r"/(?:openai/deployments|engines)", "/openai/deployments"),
     (r"/v1(?:beta|alpha)?", "/v1beta"),
 )
-"""Where a path may begin in several ways, and the one that is told of."""
+"""Alternative beginnings of paths, and the one that is documented."""
 
 _OPTIONS: Final[Mapping[str, type]] = {
     "chat": options.ChatOptions, "completions": options.TextOptions, "embeddings": options.EmbeddingOptions,
@@ -38,7 +38,7 @@ _KINDS: Final = {
 
 
 def described(desk: Desk | None) -> dict[str, Any]:
-    """The document. desk: what administrators may ask, where there is a database."""
+    """The document. desk: the admin API, if there is a database."""
     paths: dict[str, dict[str, Any]] = {}
     for path, method, said in (*_calls(), *(_asked(desk.described()) if desk is not None else ()), *_seen()):
         paths.setdefault(path, {})[method] = said
@@ -78,7 +78,7 @@ def _operation(path: str, tag: str, body: Mapping[str, Any] | None) -> dict[str,
 
 
 def _templates(pattern: str) -> Iterator[str]:
-    """A route's path with its names in braces; one for each of the verbs it lists."""
+    """A route's path with its parameters in braces, one for each verb it lists."""
     for begins, told in _WAYS:
         if pattern.startswith((begins + "/", begins + "(")):
             pattern = told + pattern.removeprefix(begins)
@@ -109,7 +109,7 @@ def _body(row: Row, path: str) -> dict[str, Any] | None:
 
 
 def _words(kind: type | None) -> dict[str, Any]:
-    """What a caller may say of an operation's options."""
+    """The options of an operation that a caller may set, as JSON schemas."""
     if kind is None:
         return {}
     return {name: _schema(str(said)) for name, said in sorted(_said(kind)) if name not in KEPT}
@@ -121,7 +121,7 @@ def _said(kind: type) -> Iterator[tuple[str, str]]:
 
 
 def _schema(said: str) -> dict[str, Any]:
-    """`str | list[str] | None` as JSON Schema; nothing of what has no JSON kind, which may be anything."""
+    """`str | list[str] | None` as a JSON schema; an empty one, which allows anything, for types without an equivalent."""
     kinds = [_KINDS.get(part.strip().partition("[")[0]) for part in said.split(" | ") if part.strip() != "None"]
     known = [kind for kind in kinds if kind is not None]
     if len(known) != len(kinds):

@@ -1,4 +1,4 @@
-"""What callers ordered and providers do later, batches and responses in the background: what has to be known of each to bill it then."""
+"""Batches and background responses that callers ordered, with what is needed to bill them when they are done."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment
 
 FILES, MESSAGES, RESPONSE, INTERACTION = "files", "messages", "response", "interaction"
-"""Kinds: a batch of a file of calls, whose answers are another file; Anthropic's, of messages; a response made in the background, and
-what Google calls one.
+"""Kinds: a batch whose input and output are files; a batch of Anthropic's messages; a background response; and Google's
+equivalent, an interaction.
 """
 WORKING: Final = frozenset({"queued", "in_progress"})
-"""Statuses in which what is made in the background does not stay."""
+"""Statuses of a background response that is not finished."""
 _ANTHROPICS: Final = "anthropic"
-"""What batches of messages are called in the table of forms."""
+"""The value of `forms["batches"]` for providers of message batches."""
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """One of them, and for whom it was made."""
+    """A batch or a background response, and for whom it was made."""
 
     deployment: str
     id: str
-    """The provider's own."""
+    """The provider's own id."""
     kind: str
     began: float
-    """When it was ordered, in seconds since 1970."""
+    """When it was ordered, in Unix seconds."""
     key: str = ""
     name: str = ""
     team: str = ""
@@ -41,13 +41,13 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 def is_of_messages(deployment: Deployment) -> bool:
-    """Whether its provider takes Anthropic's batches."""
+    """Whether its provider supports Anthropic's batches."""
     provider = resolve(deployment.model).provider
     return BATCHES.offer in provider.offered and provider.forms.get("batches") == _ANTHROPICS
 
 
 def order_of(caller: Caller, deployment: Deployment | None, said: Mapping[str, Any]) -> Order | None:
-    """said: what the provider answered to the order. None for what no batch is made of, or cannot be asked for later."""
+    """The order of a batch; None if there is none, or if it cannot be polled. said: the provider's response to its creation."""
     id = said.get("id")
     if deployment is None or not isinstance(id, str) or not id or BATCHES.offer not in resolve(deployment.model).provider.offered:
         return None

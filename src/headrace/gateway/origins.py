@@ -1,6 +1,6 @@
-"""Pages of other sites whose scripts may call: browsers ask first, and are told yes where the configuration names the site (CORS).
+"""CORS: calls by scripts of other sites' pages, allowed for the origins in the configuration.
 
-Keys are shown in headers, never in cookies, so nothing is allowed here that the page could not have its own server do.
+Keys are sent in headers, never in cookies, so this allows nothing that the page's own server could not do.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from headrace.gateway.requests import Asked, Send
 ANY: Final = "*"
 _METHODS: Final = b"GET, POST, DELETE, PUT, PATCH, OPTIONS"
 _SECONDS: Final = b"600"
-"""For which a browser need not ask again."""
+"""For how long a browser may cache the preflight response."""
 
 
 def allowed(asked: Asked, origins: Collection[str]) -> bool:
-    """Whether a page of one of these sites asks."""
+    """Whether the request comes from a page of one of these origins."""
     origin = asked.headers.get("origin")
     return origin is not None and (ANY in origins or origin in origins)
 
 
 def with_leave(send: Send, asked: Asked) -> Send:
-    """Sends the same, with the browser's leave to show it to the page."""
+    """A `send` that adds CORS headers, so that the browser shows the response to the page."""
     leave = [
         (b"access-control-allow-origin", asked.headers["origin"].encode("latin-1")),
         (b"access-control-expose-headers", b"*"),
@@ -39,7 +39,7 @@ def with_leave(send: Send, asked: Asked) -> Send:
 
 
 async def answer_first(send: Send, asked: Asked) -> None:
-    """What a browser asks before it lets a page ask: nothing is done for it, and no key comes with it."""
+    """Respond to a CORS preflight request, which carries no key and does nothing."""
     wanted = asked.headers.get("access-control-request-headers", "")
     headers = [
         (b"access-control-allow-methods", _METHODS),

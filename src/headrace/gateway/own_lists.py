@@ -1,4 +1,4 @@
-"""Files and batches of one owner: noted when they are made, listed without those of others."""
+"""Files and batches of one owner: recorded when they are created, listed without those of others."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from headrace.objects import JsonObject
 log: Final = logging.getLogger("headrace.gateway")
 
 MOST: Final[Mapping[str, int]] = {"files": 10_000, "batches": 100}
-"""In one page (platform.openai.com/docs/api-reference, from memory)."""
+"""Most items per page (platform.openai.com/docs/api-reference, from memory)."""
 USUAL: Final[Mapping[str, int]] = {"files": 10_000, "batches": 20}
 
 OVER: Final = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
-"""Statuses in which a batch stays."""
+"""Final statuses of a batch."""
 
 Marked = Callable[[Any, str], Any]
-"""(an answer, the deployment that it is of) → the same with ids as they are given out."""
+"""(a result, its deployment) → the result with the gateway's ids."""
 
 
 async def note(here: Here, kind: str, deployment: str, said: Any) -> None:
-    """Remember whose it is. What is an administrator's is nobody else's: nothing has to be known of it."""
+    """Record the owner of an object. An administrator's objects have no owner and need no record."""
     fields = said.model_dump() if isinstance(said, JsonObject) else said
     id = fields.get("id") if isinstance(fields, Mapping) else None
     if here.caller.role is Role.ADMIN or not isinstance(id, str) or not id:
@@ -44,7 +44,7 @@ async def note(here: Here, kind: str, deployment: str, said: Any) -> None:
 
 
 async def note_order(here: Here, deployment: str, said: Any) -> None:
-    """The same of a batch, and who pays for it: an administrator's stands in the ledger too."""
+    """As `note`, for a batch; also registers it for billing, an administrator's too."""
     await note(here, "batches", deployment, said)
     if (order := order_of(here.caller, here.router.get_deployment(deployment), said.model_dump())) is not None:
         await here.belongings.ordered(order)
@@ -56,12 +56,14 @@ async def note_end(here: Here, deployment: str, id: str, said: Any) -> None:
 
 
 async def forget(here: Here, kind: str, deployment: str, id: str, said: Any) -> None:
-    """It is gone."""
+    """Remove the record of a deleted object."""
     await here.belongings.forget(deployment, Thing(kind, id))
 
 
 def own_list(here: Here, asked: Asked, where: Operation, after: tuple[str, str] | None, marked: Marked) -> Gathered:
-    """What the caller's owner has, the newest first unless `order` says otherwise. after: the deployment and the provider's own id."""
+    """The objects of the caller's owner, newest first unless `order` says otherwise. after: the deployment and the
+    provider's own id.
+    """
     return Gathered(partial(_listed, here, asked.query, where, after, marked))
 
 
@@ -92,7 +94,7 @@ def _limit(query: Mapping[str, str], kind: str) -> int:
 
 
 async def _as_they_stand(here: Here, page: Sequence[Belonging]) -> list[Belonging]:
-    """Batches as their providers tell of them now; those that are over are known."""
+    """The batches with their current state from their providers; those that are over need no query."""
     return list(await asyncio.gather(*[_as_it_stands(here, one) for one in page]))
 
 

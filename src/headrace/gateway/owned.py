@@ -1,4 +1,6 @@
-"""Whose is what a body speaks of: others' things are not there, and a call goes where its own are."""
+"""Access to the stored objects that a body refers to: those of others are treated as missing, and the call goes to the
+account that has its own.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,10 @@ from headrace.gateway.requests import refusal
 
 
 async def home_of(here: Here, body: Any, names: Mapping[str, str] = NAMES) -> str:
-    """The deployment whose account keeps what the body speaks of; empty where it speaks of nothing that is known. names: its fields.
+    """The deployment whose account stores the objects that the body refers to; "" if it refers to none that is known.
 
-    Ids that were given out here become the provider's own, in place. Raises refusals for what is another's, or of several accounts.
+    names: the fields with references. The gateway's ids are replaced by the provider's own, in place. Raises a refusal
+    for objects of another owner, or of several accounts.
     """
     found = list(references(body, names)) if isinstance(body, dict) else []
     if not found:
@@ -42,22 +45,22 @@ def _home(here: Here, one: Reference, known: list[Belonging]) -> str:
 
 
 def is_theirs(here: Here, row: Belonging) -> bool:
-    """Whether it is for whoever asks."""
+    """Whether it is accessible to the caller."""
     return not here.caller.seal or row.owner == here.caller.owner
 
 
 def not_here(thing: Thing, field: str | None = None) -> HeadraceError:
-    """What is another's is told of like what there is not."""
+    """The refusal for an object that does not exist, or belongs to another owner."""
     return refusal(404, Kind.NOT_FOUND, f"no {thing.kind} {thing.id!r} was given out here to whoever asks", field)
 
 
 def bound(here: Here, home: str, call: Finished) -> Finished:
-    """The call where what it speaks of is kept. One that asks for something kept goes there anyway."""
+    """The call, bound to the account with the objects it refers to. A call that accesses a stored object is bound already."""
     return call if call.deployment else call.at(serving(here, home, here.meant(call.wanted.model)))
 
 
 def serving(here: Here, home: str, model: str) -> str:
-    """Of those that serve `model` the first in the account of `home`. Raises BadRequestError where there is none."""
+    """The first deployment of `model` in the account of `home`. Raises BadRequestError if there is none."""
     found = next((id for id in here.router.get_model_ids(model) if here.router.same_account(home, id)), None)
     if found is None:
         raise BadRequestError(f"what the call speaks of is kept by an account in which nobody here serves {model!r}", model)

@@ -1,4 +1,4 @@
-"""`/{provider}/…`: a provider's own API with the gateway's keys, for the providers of its configuration and no others."""
+"""`/{provider}/…`: a provider's own API with the gateway's keys, for the providers in its configuration only."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ _NOT_PASSED: Final = frozenset({
     "connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade", "expect", "accept-encoding",
     "content-encoding", "origin", "referer", "forwarded",
 })  # fmt: skip
-"""Headers that are the caller's or the hop's: credentials above all. What was compressed is sent on as it was before."""
+"""Headers that are not forwarded: credentials above all, and hop-by-hop headers. A compressed body is forwarded decompressed."""
 
 _NOT_PASSED_TO: Final = ("x-forwarded-", "x-headrace-", "x-litellm-", "x-real-", "sec-")
 
 _PLAIN: Final = re.compile(r"[!-~]*")
 _MODEL: Final = re.compile(r"(/(?:models?|deployments)/)([^/:?]+)")
-"""Where a model stands in a path: Google's, Bedrock's, Azure's."""
+"""Where a path names a model: Google's, Bedrock's and Azure's."""
 
 _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Passing(msgspec.Struct, frozen=True, eq=False):
-    """What is sent on, to which deployment."""
+    """A request to forward, and its deployment."""
 
     deployment: Deployment
     request: ThroughRequest
     model: str
-    """As it was asked for; the deployment's own where nobody said."""
+    """The requested model; the deployment's own if none was named."""
     looking: Looking | None = None
-    """What of the answer is read."""
+    """What of the response is read."""
     said: Mapping[str, Any] = {}
-    """What of the body is ours to note: whom it is for."""
+    """Fields of the body that are recorded: the end user and metadata."""
     told: Callable[[bytes], bytes] | None = None
-    """The whole answer as its caller is told it; None for the provider's own, as it comes."""
+    """Converts the whole response; None forwards the provider's own as it arrives."""
     made: Callable[[bytes], Awaitable[None]] | None = None
-    """Told of the whole answer before it goes out."""
+    """Called with the whole response before it is sent."""
     heads: Callable[[Mapping[str, str]], list[tuple[str, str]]] | None = None
-    """What its caller is told of the answer's headers."""
+    """The response headers to forward."""
     once: bool = False
-    """Whether it may not be tried again."""
+    """Whether it must not be retried."""
 
 
 def provider_of(asked: Asked, here: Here) -> str | None:
-    """The provider that a path begins with, if it is one of the configuration's."""
+    """The provider that the path begins with, if it is in the configuration."""
     name = asked.path[1:].partition("/")[0]
     return name if _is_served(here, name) else None
 
@@ -74,23 +74,23 @@ _OWN: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
     "anthropic_messages": ("anthropic", re.compile("/v1/(?:files|skills)(?:/.*)?")),
     "gemini": ("gemini", re.compile("(?:/upload)?/v1(?:beta|alpha)?/.+")),
 }
-"""By the dialect of a client: its maker, and what nobody else has of that maker's API."""
+"""By a client's dialect: the provider, and the paths of its API that only this provider has."""
 
 _OTHERWISE: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
     "anthropic_messages": ("anthropic", re.compile("/v1/files(?:/.*)?")),
     "gemini": ("gemini", re.compile("/v1/(?:files|batches)(?:/.*)?")),
 }
-"""The same of what stands on OpenAI's paths and is not OpenAI's."""
+"""The same for paths that OpenAI's API has too, with another meaning."""
 
 
 def maker_of(asked: Asked, here: Here, dialect: str, *, known: bool) -> str | None:
-    """The provider whose client asks for what it alone has, if it is one of the configuration's. known: whether OpenAI has it too."""
+    """The provider whose own API the client calls, if it is in the configuration. known: whether OpenAI has the path too."""
     maker, paths = (_OTHERWISE if known else _OWN).get(dialect, ("", None))
     return maker if paths is not None and paths.fullmatch(asked.path) and _is_served(here, maker) else None
 
 
 async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
-    """Raises refusals for a model that is not this caller's to call, for a path that is none, and for what is kept for others."""
+    """Raises a refusal for a model that this caller may not call, for an invalid path, and for objects of another owner."""
     path = asked.target.removeprefix(f"/{provider}") or "/"
     if not _PLAIN.fullmatch(path) or {"..", "."} & set(unquote(path.partition("?")[0]).split("/")):
         raise BadRequestError("the path must be one of the provider's, without . and ..")
@@ -129,23 +129,23 @@ def _deployments(here: Here) -> Iterator[Deployment]:
 
 
 def _deployment(here: Here, provider: str, named: str | None, home: str) -> Deployment:
-    """The deployment of the provider's that serves the model; without one the first that this caller may use. home: in whose account."""
+    """The provider's deployment of the model, or the first that this caller may use. home: the account it must belong to."""
     mine = [one for one in _deployments(here) if _provider(one) == provider and here.caller.may_call(one.group)]
     mine = [one for one in mine if not home or here.router.same_account(home, one.id)]
     for one in mine:
         if named is None or named in (one.group, one.model.partition("/")[2]):
             here.caller.check(one.group)
             return one
-    if mine and not here.caller.models:  # who may call everything may call what no deployment names
+    if mine and not here.caller.models:  # who may call every model may also call one that no deployment names
         here.caller.check(mine[0].group)
         return mine[0]
     raise refusal(404, Kind.NOT_FOUND, f"there is no model {named!r} of {provider}'s here that this key may call", "model")
 
 
 def _fields(asked: Asked, content: bytes) -> dict[str, msgspec.Raw] | None:
-    """The top of a JSON body; None for what is no JSON object."""
+    """The top level of a JSON body; None for anything but a JSON object."""
     said = "json" in asked.headers.get("content-type", "")
-    if not content or not (said or content.lstrip()[:1] == b"{"):  # a provider may read what does not say that it is JSON
+    if not content or not (said or content.lstrip()[:1] == b"{"):  # a provider may accept JSON without its content type
         return None
     try:
         return _TOP.decode(content)
@@ -166,7 +166,7 @@ def _named(fields: dict[str, msgspec.Raw] | None, path: str) -> str | None:
 
 
 def _without_key(path: str) -> str:
-    """Google's clients may show their key in the query."""
+    """The path without the key that Google's clients may send in the query."""
     where, question, query = path.partition("?")
     left = "&".join(part for part in query.split("&") if part.partition("=")[0] != "key")
     return f"{where}?{left}" if question and left else where
@@ -178,7 +178,7 @@ def headers_passed(asked: Asked) -> HeaderPairs:
 
 
 def passed_error(failure: Any) -> tuple[int, bytes] | None:
-    """The provider's own words for what went wrong, where there are some."""
+    """The status and body of the provider's own error, if there is one."""
     if failure.status is None or failure.body is None:
         return None
     return failure.status, failure.body.encode() if isinstance(failure.body, str) else msgspec.json.encode(failure.body)

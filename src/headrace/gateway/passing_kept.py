@@ -1,4 +1,6 @@
-"""What providers keep, reached at `/{provider}/…` by their own ids: each key its own, administrators all."""
+"""Objects stored by providers, addressed at `/{provider}/…` by the providers' own ids: callers reach their own,
+administrators all.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,16 @@ from headrace.gateway.requests import refusal
 from headrace.streams import AsyncStream
 
 INTERACTIONS: Final = "interactions"
-"""Google's: answers that are made at once, streamed, or made in the background, and may be gone on from."""
+"""Google's interactions: responses made at once, streamed or in the background, which later ones may continue."""
 COLLECTIONS: Final = frozenset({"files", "batches", "responses", "conversations", "cachedcontents", INTERACTIONS})
-"""As they are called in paths, in small letters."""
+"""Their names in paths, in lower case."""
 
 _ORDER: Final = ":batchgeneratecontent"
-"""How a path of Google's ends that makes a batch."""
+"""The end of Google's paths that create a batch."""
 
 
 class Looking(Struct, frozen=True):
-    """What of an answer is ours to read: what was made, a list of which others' things are left out, or that something is gone."""
+    """What is read of a response: the created object, a list to be filtered by owner, or a deletion."""
 
     how: Literal["made", "listed", "gone"]
     kind: str
@@ -43,17 +45,21 @@ class Looking(Struct, frozen=True):
 
 
 class Way(Struct, frozen=True):
-    """Where a request about something kept goes."""
+    """How a request about a stored object is handled."""
 
     home: str = ""
-    """The deployment in whose account it lies; empty where that is not known."""
+    """The deployment whose account stores it; "" if unknown."""
     looking: Looking | None = None
     pays: bool = True
-    """Whether it pays for what its answer says was used."""
+    """Whether the request pays for the usage in its response."""
 
 
 async def way_of(here: Here, method: str, path: str) -> Way:
-    """Raises refusals for what is not this caller's, for what nobody but an administrator may ask, and for what is not billed yet."""
+    """How a request for this path is handled.
+
+    Raises a refusal for objects of another owner, for what only an administrator may do, and for what is not billed
+    yet.
+    """
     things, kind = kept_in(path)
     home = ""
     if things:
@@ -72,10 +78,10 @@ async def way_of(here: Here, method: str, path: str) -> Way:
 
 
 def _looking(here: Here, method: str, kind: str) -> Looking | None:
-    """At a collection as a whole."""
+    """What to read of a response for a whole collection."""
     if kind == INTERACTIONS and method == "POST":  # an administrator's are billed too
         return Looking("made", kind)
-    if here.caller.role is Role.ADMIN or (kind == "responses" and method == "POST"):  # that may be a stream
+    if here.caller.role is Role.ADMIN or (kind == "responses" and method == "POST"):  # the response may be a stream
         return None
     if method == "POST":
         return Looking("made", kind)
@@ -85,14 +91,14 @@ def _looking(here: Here, method: str, kind: str) -> Looking | None:
 
 
 def made_later(way: Way, body: Mapping[str, Any]) -> Way:
-    """The way of a request whose body says that what it makes is made in the background: its order pays, and nothing else."""
+    """`way` for a body that asks for background work: it is billed as an order, not by this request."""
     if way.looking is None or way.looking.kind != INTERACTIONS or not body.get("background"):
         return way
     return Way(way.home, replace(way.looking, later=True), pays=False)
 
 
 def kept_in(path: str) -> tuple[list[Thing], str]:
-    """The kept things that a path names, and the collection that it ends with; empty where it ends with none."""
+    """The stored objects that a path names, and the collection it ends with, or ""."""
     where = unquote(path.partition("?")[0])
     segments = [segment for segment in where.split("/") if segment]
     names = [segment.lower() for segment in segments]
@@ -100,17 +106,21 @@ def kept_in(path: str) -> tuple[list[Thing], str]:
         return [], "batches"
     things = [
         Thing(name, segments[at + 1].partition(":")[0]) for at, name in enumerate(names[:-1]) if name in COLLECTIONS
-    ]  # Google's verbs stand behind an id, after a colon
+    ]  # Google's verbs follow an id, after a colon
     return things, names[-1] if names and names[-1] in COLLECTIONS else ""
 
 
-# ---- answers ----------------------------------------------------------------------------------------------------------------------
+# ---- responses
+# --------------------------------------------------------------------------------------------------------------------
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 async def looked_at(here: Here, entry: Entry, deployment: str, looking: Looking | None, stream: AsyncStream[bytes]) -> bytes:
-    """The whole answer as its caller may have it; what it tells of is noted. Raises a refusal for a list that cannot be read."""
+    """The whole response as its caller may see it; the objects in it are recorded.
+
+    Raises a refusal for a list that cannot be parsed.
+    """
     content = b"".join([piece async for piece in stream])
     if looking is None:
         return content
@@ -130,7 +140,7 @@ async def looked_at(here: Here, entry: Entry, deployment: str, looking: Looking 
 
 
 class Streamed:
-    """An interaction that is told as it is made: the first event that has its id is noted before it goes out."""
+    """A streamed interaction: it is recorded from the first event with its id, before that event is sent."""
 
     def __init__(self, here: Here, entry: Entry, deployment: str, looking: Looking) -> None:
         self._here = here
@@ -149,7 +159,7 @@ class Streamed:
 
 
 async def _note_interaction(here: Here, entry: Entry, deployment: str, looking: Looking, said: Mapping[str, Any]) -> None:
-    """Whose it is, in which account, and who pays for it. Nothing of what it says is kept."""
+    """Record an interaction's owner, its account and who pays. None of its content is stored."""
     if not (id := _id_of(said)):
         return
     owner = here.caller.owner if here.caller.seal else ""
@@ -159,7 +169,7 @@ async def _note_interaction(here: Here, entry: Entry, deployment: str, looking: 
 
 
 async def _note(here: Here, deployment: str, kind: str, said: Mapping[str, Any]) -> None:
-    inner = said.get("file")  # Google's answer to an upload
+    inner = said.get("file")  # Google's response to an upload
     said = inner if isinstance(inner, Mapping) else said
     if id := _id_of(said):
         await here.belongings.note(Belonging(Thing(kind, id), deployment, here.caller.owner, time.time(), {"id": id, **said}))
@@ -168,7 +178,7 @@ async def _note(here: Here, deployment: str, kind: str, said: Mapping[str, Any])
 
 
 async def _own_of(here: Here, kind: str, said: dict[str, Any]) -> dict[str, Any]:
-    """A list without what is others'."""
+    """A list without the objects of other owners."""
     own = {one.thing.id for one in await here.belongings.owned(here.caller.owner, kind)}
     return {
         name: [item for item in value if isinstance(item, Mapping) and _id_of(item) in own] if isinstance(value, list) else value
@@ -184,6 +194,6 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 
 def _id_of(said: Mapping[str, Any]) -> str:
-    """OpenAI's and Anthropic's `id`; Google's `name`, without its collection."""
+    """OpenAI's and Anthropic's `id`, or Google's `name` without its collection."""
     found = said.get("id") or said.get("name")
     return bare(found) if isinstance(found, str) else ""

@@ -1,4 +1,4 @@
-"""Who may ask for which paths: lists of paths and patterns, and LiteLLM's names for kinds of them."""
+"""Which callers may use which paths: lists of paths and patterns, and LiteLLM's names for groups of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DESK: Final = (
     "/organization/", "/global/", "/health", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/", "/ui",
     "/metrics", "/openapi.json",
 )  # fmt: skip
-"""Where paths begin that call no model; Bedrock's calls begin with `/model/` as well, and are told by their ends."""
+"""Beginnings of paths that call no model. Bedrock's calls begin with `/model/` too and are recognized by their ends."""
 _TELLING: Final = ("/info", "/list", "/available_roles", "/aliases", "/settings")
 
 
@@ -32,7 +32,7 @@ def _calls(path: str) -> bool:
 
 
 def _is_of(path: str, *fronts: Front) -> bool:
-    """By the path alone: headers are the caller's to choose."""
+    """Whether a path calls a model for these front ends. Judged by the path alone, as the caller chooses the headers."""
     return _calls(path) and front_of(Asked("POST", path, {}, {})) in fronts
 
 
@@ -54,7 +54,7 @@ class Permission(Struct, frozen=True):
 
     role: str
     models: tuple[str, ...] | None = None
-    """Names and patterns; None for all."""
+    """Names and patterns of models; None for all."""
     routes: tuple[str, ...] | None = None
 
 
@@ -63,7 +63,7 @@ ROLES: Final = ("proxy_admin", "team", "internal_user")
 
 
 def is_among(routes: Iterable[str], path: str) -> bool:
-    """`/v1/models`, `/models` and `/openai/v1/models` are one path."""
+    """Whether a path is in a list. `/v1/models`, `/models` and `/openai/v1/models` count as the same path."""
     plain = _plain(path)
     return any(KINDS[route](path) if route in KINDS else fnmatchcase(plain, _plain(route)) for route in routes)
 
@@ -76,18 +76,19 @@ _BASE: Final = re.compile(r"^(?:/openai|/anthropic)?(?:/v1)?(?=/)")
 
 
 def check_path(path: str, caller: Caller, allowed: tuple[str, ...], admins: tuple[str, ...]) -> None:
-    """Raises PermissionDeniedError. allowed: the paths that there are; empty for all. admins: those for administrators alone."""
+    """Raises PermissionDeniedError. allowed: the paths that are served; empty for all. admins: those for administrators only."""
     if (allowed and not is_among(allowed, path)) or (caller.routes is not None and not is_among(caller.routes, path)):
         raise refusal(403, Kind.PERMISSION, f"{path} may not be asked for here with this key")
     if admins and caller.role is not Role.ADMIN and is_among(admins, path):
         raise refusal(403, Kind.PERMISSION, f"{path} is for administrators here")
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------------------
+# ---- parsing
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def read_routes(where: str, value: Any) -> tuple[str, ...]:
-    """Raises ConfigurationError that names what is neither a path nor a kind of paths."""
+    """Raises ConfigurationError naming an entry that is neither a path nor a group of paths."""
     names = read_names(where, value)
     if unknown := [one for one in names if one not in KINDS and not one.startswith(("/", "*"))]:
         raise ConfigurationError(f"{where}: {unknown[0]!r} is no path, and none of {', '.join(KINDS)}")
@@ -95,7 +96,7 @@ def read_routes(where: str, value: Any) -> tuple[str, ...]:
 
 
 def read_permissions(where: str, value: Any) -> tuple[Permission, ...]:
-    """`[{"role": "team", "models": ["gpt-*"], "routes": ["/v1/chat/completions"]}]`. Raises ConfigurationError."""
+    """Parse `[{"role": "team", "models": ["gpt-*"], "routes": ["/v1/chat/completions"]}]`. Raises ConfigurationError."""
     if not isinstance(value, list):
         raise ConfigurationError(f"{where} must be a list of roles, got {shape(value)}")
     return tuple([_permission(f"{where}[{number}]", one) for number, one in enumerate(value)])
@@ -117,7 +118,7 @@ def _permission(where: str, given: Any) -> Permission:
 
 
 def read_names(where: str, value: Any) -> tuple[str, ...]:
-    """Raises ConfigurationError."""
+    """A list of strings as a tuple. Raises ConfigurationError."""
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise ConfigurationError(f"{where} must be a list of texts, got {shape(value)}")
     return tuple(value)

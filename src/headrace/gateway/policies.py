@@ -1,4 +1,4 @@
-"""The sections `policies` and `policy_attachments`, in LiteLLM's form: for whose calls which guardrails hold that not always do."""
+"""The sections `policies` and `policy_attachments`, in LiteLLM's format: which guardrails apply to whose calls."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from headrace.gateway.callers import Caller
 
 
 class Policy(Struct, frozen=True):
-    """What holds, over what holds by the one it inherits from."""
+    """Guardrails to add to, and remove from, those of the policy it inherits from."""
 
     add: tuple[str, ...] = ()
-    """Guardrails, by their names."""
+    """Guardrails, by name."""
     remove: tuple[str, ...] = ()
     inherit: str | None = None
     models: tuple[str, ...] = ()
-    """Names and regular expressions of models that it is for; empty for all."""
+    """Names and regular expressions of the models it applies to; empty for all."""
 
     def is_for(self, models: Iterable[str]) -> bool:
         return not self.models or any(re.fullmatch(wanted, model) for wanted in self.models for model in models)
 
 
 class Attachment(Struct, frozen=True):
-    """For whose calls a policy holds. Each list holds names and patterns, and leaves nobody out where it is empty."""
+    """The calls that a policy applies to. Each list has names and patterns; an empty list matches everything."""
 
     policy: str
     teams: tuple[str, ...] = ()
@@ -38,10 +38,13 @@ class Attachment(Struct, frozen=True):
     models: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     default: bool = False
-    """Only where no other holds."""
+    """Applies only if no other attachment does."""
 
     def holds(self, caller: Caller, models: tuple[str, ...]) -> bool:
-        """models: what the call's model is called. Tags are those of key, team and user: nothing that a caller says leads past a rule."""
+        """models: all names of the call's model.
+
+        Tags are those of key, team and user, so a caller cannot evade a rule by tagging a call.
+        """
         return (
             _some(self.teams, caller.team, caller.team_name)
             and _some(self.keys, caller.key, caller.name)
@@ -55,20 +58,20 @@ def _some(patterns: tuple[str, ...], *names: str) -> bool:
 
 
 class Policies(Struct, frozen=True):
-    """All of a configuration."""
+    """All policies of a configuration."""
 
     known: Mapping[str, Policy] = {}
     attached: tuple[Attachment, ...] = ()
 
     def rules(self, caller: Caller, models: tuple[str, ...]) -> frozenset[str]:
-        """The guardrails that hold for a caller's calls of a model."""
+        """The guardrails that apply to a caller's calls of a model."""
         chains = [(one, self._chain(one.policy, models)) for one in self.attached if one.holds(caller, models)]
         found = [(one, chain) for one, chain in chains if chain]
         others = [chain for one, chain in found if not one.default] or [chain for _, chain in found]
         return frozenset().union(*[_joined(chain) for chain in others])
 
     def _chain(self, name: str | None, models: tuple[str, ...]) -> list[Policy]:
-        """A policy and those above it, the uppermost first, as far as they are for the model."""
+        """A policy and those it inherits from, topmost first, as far as they apply to the model."""
         found: list[Policy] = []
         while name is not None:
             policy = self.known[name]
@@ -87,11 +90,12 @@ def _joined(chain: Iterable[Policy]) -> set[str]:
     return names
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------------------
+# ---- parsing
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def read_policies(policies: Any, attachments: Any, rules: Iterable[str], problem: Callable[[str], object]) -> Policies:
-    """rules: the guardrails that there are. problem: told of each mistake, by its place."""
+    """Parse both sections. rules: the existing guardrails. problem: called with each mistake and its place."""
     known: dict[str, Policy] = {}
     named = _section("policies", policies, dict, problem)
     for name, entry in named.items():
@@ -119,7 +123,7 @@ def _section(name: str, given: Any, kind: type, problem: Callable[[str], object]
 
 
 def _broken(name: str, named: Mapping[str, Any], known: Mapping[str, Policy]) -> str:
-    """What is wrong with the line of those that a policy inherits from; empty for nothing."""
+    """What is wrong with the policies that a policy inherits from; "" for nothing."""
     seen, above = {name}, known[name].inherit
     while above is not None:
         if above in seen:
@@ -145,7 +149,7 @@ def _policy(entry: Any, rules: frozenset[str]) -> Policy:
 
 
 def _models(given: Any) -> tuple[str, ...]:
-    """A name as it stands is one of its own, whatever it would mean as an expression."""
+    """Names and regular expressions. Each entry also matches as a literal name."""
     named = texts("condition.model", [given] if isinstance(given, str) else given)
     for one in named:
         try:

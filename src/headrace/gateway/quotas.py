@@ -1,4 +1,4 @@
-"""What is left under a caller's own limits, in the headers that its client reads."""
+"""Rate limit headers: what is left under a caller's own limits, in the format its client reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ANTHROPIC: Final[Mapping[Unit, str]] = {
 
 
 def openai_headers(left: Sequence[Left]) -> Pairs:
-    """`x-ratelimit-…`, as OpenAI has them."""
+    """OpenAI's `x-ratelimit-…` headers."""
     told: Pairs = []
     for unit, name in _OPENAI.items():
         if (found := _tightest(left, unit)) is not None:
@@ -32,7 +32,7 @@ def openai_headers(left: Sequence[Left]) -> Pairs:
 
 
 class OpenaiLines:
-    """The same of the limits of these scopes, as lines of a head, for one answer after the other."""
+    """OpenAI's headers for the limits of these scopes as header lines, precomputed for many responses."""
 
     __slots__ = ("_units",)
 
@@ -45,7 +45,7 @@ class OpenaiLines:
         told = []
         for lines in self._units:
             meter = lines.alone
-            if meter is not None and meter.unbooked > 0:  # `left_of`, without a call: while calls come close together every answer is here
+            if meter is not None and meter.unbooked > 0:  # `left_of` inlined: under steady traffic every response takes this branch
                 limit, log = meter.limit, meter._log
                 share = ((log.used if log.expires > now else log.current(now)) + meter.unbooked + meter.elsewhere) / meter.room
                 if limit is not lines.limit:
@@ -57,7 +57,7 @@ class OpenaiLines:
 
 
 class _Lines:
-    """The lines of the limits of one unit."""
+    """The header lines for the limits of one unit."""
 
     __slots__ = ("alone", "limit", "meters", "name", "told")
 
@@ -68,7 +68,7 @@ class _Lines:
         self.see(meters[0].limit)
 
     def see(self, limit: Limit) -> None:
-        """What stands around what is left of it, where something was taken only now."""
+        """Precompute the lines for a limit that was charged just now, so that its reset is the whole window."""
         self.limit = limit
         self.told = _around(self.name, limit.amount, limit.window)
 
@@ -77,7 +77,7 @@ class _Lines:
 
 
 def _around(name: bytes, limit: int, reset: float) -> bytes:
-    """The lines of one unit, for what remains of it to be put in."""
+    """A template of the lines of one unit, to be filled in with what remains."""
     return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %.3fs\r\n" % (
         name,
         limit,
@@ -88,7 +88,7 @@ def _around(name: bytes, limit: int, reset: float) -> bytes:
 
 
 def anthropic_headers(left: Sequence[Left], now: datetime | None = None) -> Pairs:
-    """`anthropic-ratelimit-…`, whose resets are moments."""
+    """Anthropic's `anthropic-ratelimit-…` headers, whose resets are timestamps."""
     now = datetime.now(UTC) if now is None else now
     told: Pairs = []
     for unit, name in _ANTHROPIC.items():
@@ -101,7 +101,7 @@ def anthropic_headers(left: Sequence[Left], now: datetime | None = None) -> Pair
 
 
 def _tightest(left: Iterable[Left], unit: Unit) -> Left | None:
-    """Of several limits of a unit (the key's, the team's) the one that is nearest."""
+    """Of several limits of a unit (the key's, the team's) the one with the least remaining."""
     return min((one for one in left if one.unit is unit), key=_remaining, default=None)
 
 

@@ -1,4 +1,6 @@
-"""OpenAI's realtime sessions, passed on between two WebSockets: their words as they are, credentials exchanged, usage counted."""
+"""OpenAI's realtime sessions, relayed between two WebSockets: events pass unchanged, credentials are exchanged, usage
+is counted.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ _OURS: Final = ("model", "deployment", "key", "user")
 
 
 async def serve(visit: Visit) -> None:
-    """Raises HeadraceError before the session has begun."""
+    """Raises HeadraceError if the session cannot begin."""
     asked = visit.asked
     model = _model_of(asked)
     entry = visit.entry()
@@ -49,7 +51,7 @@ def _address(to: Destination, asked: Asked) -> str:
 
 
 def _used(message: str | bytes) -> dict[str, int] | None:
-    """Of one response, when it is done."""
+    """The usage of a response, from the event that ends it."""
     if isinstance(message, bytes) or '"response.done"' not in message:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What is remembered of a call: one `Record`, handed to the ledger before the last byte of its answer goes out."""
+"""The record of a call: one `Record`, passed to the ledger before the last byte of its response is sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headrace.routing.events import Event
 
 
 def new_id() -> str:
-    """A request's id. Later ones sort behind earlier ones, so that the ledger's index grows at its end, however long it is."""
+    """A request id. Ids sort by time, so that the ledger's index grows at its end however long it is."""
     return "req_" + (time.time_ns() >> 14 << 48 | random.getrandbits(48)).to_bytes(12, "big").hex()
 
 
@@ -31,61 +31,61 @@ class Outcome(enum.Enum):
     ANSWERED = "answered"
     FAILED = "failed"
     LEFT = "left"
-    """The caller went away: what was used is what had arrived by then."""
+    """The client disconnected; usage is what had arrived by then."""
 
 
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One call. Moments are seconds since 1970, money is in nano-dollars. No content."""
+    """One call. Times are in Unix seconds, money in nano-dollars."""
 
     id: str
-    """The request id that the caller was told."""
+    """The request id that the caller was given."""
     began: float
     ended: float
     first: float | None = None
-    """When a stream's first chunk went out."""
+    """When a stream's first chunk was sent."""
     key: str = ""
     name: str = ""
-    """Of the key."""
+    """The key's alias."""
     team: str = ""
     user: str = ""
     customer: str = ""
-    """Whom the caller says it asks for (`user` of the body)."""
+    """The end user that the caller named (`user` of the body)."""
     tags: tuple[str, ...] = ()
     path: str = ""
     operation: str = ""
     model: str = ""
-    """As it was asked for."""
+    """As requested."""
     group: str = ""
     deployment: str = ""
     provider: str = ""
     served: str = ""
-    """The model as the provider calls it."""
+    """The provider's name for the model."""
     stream: bool = False
     outcome: Outcome = Outcome.ANSWERED
     status: int = 200
     error: str = ""
     """The kind of failure."""
     usage: Mapping[str, int | float] = {}
-    """By class, as `headrace.models.cost.Bill` names them; classes of which nothing was used are left out."""
+    """By class, as in `headrace.models.cost.Bill`; classes without usage are omitted."""
     cost: int | None = None
-    """None where no price is known, or not what was used."""
+    """None if the price or the usage is unknown."""
     waited: float = 0.0
-    """Seconds in line."""
+    """Seconds in the queue."""
     attempts: int = 0
     session: str = ""
     metadata: Mapping[str, Any] = {}
-    """What the caller wants noted with it (`metadata.spend_logs_metadata`)."""
+    """Notes by the caller (`metadata.spend_logs_metadata`)."""
     content: Mapping[str, Any] | None = None
-    """Question and answer, where the configuration asks for them."""
+    """Request and response, if the configuration asks for them."""
 
 
 class Ledger(Protocol):
-    """Where records go."""
+    """Takes records."""
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
-        """Remember it. Awaits nothing: when this returns, the end of the process loses it no more.
+        """Store a record without awaiting anything. Once this returns, it survives the end of the process.
 
-        decision: the Router's record of how the call came about, for whoever shows it.
+        decision: the Router's record of how the call was routed, for display.
         """
         ...
 
@@ -96,10 +96,10 @@ class NoLedger:
 
 
 class Entry:
-    """One call on its way into the ledger. Closed once; a second time changes nothing.
+    """The record of one call in the making. Closing it a second time has no effect.
 
-    The application opens it when it knows the call, tells it of the answer (`answered`) and of a stream's first chunk (`began_to_answer`),
-    and closes it before it sends the last byte.
+    The application opens it when the call is known, reports the result (`answered`) and a stream's first chunk
+    (`began_to_answer`), and closes it before the last byte is sent.
     """
 
     __slots__ = ("_decision", "_hidden", "_ledger", "_open", "_told", "caller", "content", "first")
@@ -107,7 +107,7 @@ class Entry:
     def __init__(
         self, ledger: Ledger, id: str, path: str, caller: Caller, began: float | None = None, content: Content | None = None
     ) -> None:
-        """began: when the call came in, where that is a while ago. content: where what it says is to be remembered."""
+        """began: when the call arrived, if not now. content: collects its content, if that is recorded."""
         self.content = content
         self.caller = caller
         self._ledger = ledger
@@ -122,7 +122,7 @@ class Entry:
         }  # fmt: skip
 
     def asked(self, operation: str, model: str, *, stream: bool, options: Mapping[str, Any]) -> None:
-        """What the call is. options: those of the body, of which customer, tags, session and notes are remembered."""
+        """Note what the call is. options: those of the body, of which end user, tags, session and metadata are recorded."""
         self._told.update(operation=operation, model=model, stream=stream)
         if isinstance(user := options.get("user"), str):
             self._told["customer"] = user
@@ -138,42 +138,42 @@ class Entry:
             self._told["session"] = session
         if isinstance(notes := said.get("spend_logs_metadata"), Mapping):
             self._told["metadata"] = notes
-        if isinstance(customer := said.get("user_id"), str):  # Anthropic's word for it
+        if isinstance(customer := said.get("user_id"), str):  # Anthropic's name for it
             self._told["customer"] = customer
 
     def asked_by_headers(self, options: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-        """What headers say of the call, where its body does not. said: the body's options."""
+        """Note what headers say about the call and its body does not. said: the body's options."""
         if "tags" in options and "tags" not in said:
             self._told["tags"] = (*self._told["tags"], *_strings(options["tags"]))
         if "session_id" in options:
             self._told.setdefault("session", options["session_id"])
 
     def asked_for(self, customer: str) -> None:
-        """Whom the call is for, whatever its body says."""
+        """Set the end user of the call, whatever its body says."""
         if customer:
             self._told["customer"] = customer
 
     def sent(self, event: Event) -> None:
-        """Where an attempt goes: what is known of a call that fails, or whose caller leaves before it is answered."""
+        """Note where an attempt goes, for a call that fails or whose client disconnects before the response."""
         self._told.update(
             group=event.group, deployment=event.deployment or "", provider=event.provider, served=event.model,
             waited=event.waited, attempts=event.attempt,
         )  # fmt: skip
 
     def told(self, name: str) -> Any:
-        """What is known of the call under a name of `Record`; None where nothing is."""
+        """What is known of the call under a field of `Record`; None if nothing."""
         return self._told.get(name)
 
     def settled(self, event: Event) -> None:
-        """How the last attempt came about, whatever came of it."""
+        """Note how the last attempt was routed, whatever its result."""
         self._decision = event.record
 
     def answered(self, hidden: Any) -> None:
-        """hidden: the `_hidden_params` of the answer, or of the stream that is going to be one."""
+        """hidden: the `_hidden_params` of the response, or of the stream."""
         self._hidden = hidden
 
     def used(self, usage: Any) -> None:
-        """What a stream has used, where that is known before it is over."""
+        """Set the usage of a stream, if it is known before the end."""
         if self._hidden is not None and self._hidden.usage is None:
             self._hidden.usage = usage
 
@@ -182,7 +182,7 @@ class Entry:
             self.first = time.time()
 
     def close(self, outcome: Outcome = Outcome.ANSWERED, failure: Failure | None = None, status: int = 200) -> None:
-        """Into the ledger with it. failure: what the caller was told; its kind is remembered, not its words."""
+        """Write the record to the ledger. failure: what the caller was told; only its kind is recorded."""
         if not self._open:
             return
         self._open = False
@@ -205,12 +205,12 @@ _present: Final[ContextVar[Entry | None]] = ContextVar("headrace.gateway.entry",
 
 
 def present() -> Entry | None:
-    """The call that is under way here."""
+    """The entry of the call in this context."""
     return _present.get()
 
 
 def hear(event: Event) -> None:
-    """For `headrace.subscribe`: an attempt goes out in the context of the call that it is one of."""
+    """For `headrace.subscribe`: attempts are made in the context of their call."""
     if (entry := _present.get()) is None:
         return
     if event.kind == "sent":
@@ -224,7 +224,7 @@ def _strings(value: Any) -> tuple[str, ...]:
 
 
 def of_answer(hidden: Beside) -> dict[str, Any]:
-    """What an answer tells of its call."""
+    """The fields of a record that a result provides."""
     provider, served = hidden["custom_llm_provider"], hidden["model"]
     told = {"group": hidden.get("model_group", ""), "deployment": hidden.get("model_id", ""), "provider": provider, "served": served}
     how = hidden.get("headrace")
@@ -239,10 +239,10 @@ def of_answer(hidden: Beside) -> dict[str, Any]:
 
 
 used_in: Final[Callable[[Bill], dict[str, int | float]]] = msgspec.to_builtins
-"""The classes of a bill of which something was used."""
+"""The usage classes of a bill that are not zero."""
 
 
 def _counted(how: Mapping[str, Any] | None) -> Bill | None:
-    """What the Router counted of a call whose provider had no time to say what was used."""
+    """What the Router counted for a call whose provider did not get to report its usage."""
     used = how["settled"] if how is not None else None
     return None if used is None else Bill(input=used.input - used.cached, cached=used.cached, output=used.output)

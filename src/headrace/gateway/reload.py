@@ -1,4 +1,4 @@
-"""A configuration that changes while the gateway runs: on SIGHUP, or when one of its files does. No call notices."""
+"""Reload of the configuration while the gateway runs, on SIGHUP or when one of its files changes. Calls are not interrupted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log: Final = logging.getLogger("headrace.gateway")
 
 
 class Changing(Protocol):
-    """What is changed: the gateway."""
+    """What a reload changes: the gateway."""
 
     router: Router
     settings: Settings
@@ -31,7 +31,7 @@ class Changing(Protocol):
 
 
 class Reloader:
-    """Watches the files of a configuration and puts into force what they say. What cannot work is logged, and changes nothing."""
+    """Watches the files of a configuration and applies changes. An invalid configuration is logged and changes nothing."""
 
     def __init__(
         self, path: Path, config: Config, changing: Changing, guarding: Guarding | None = None, telling: Telling | None = None
@@ -43,12 +43,12 @@ class Reloader:
         self._telling = telling or Telling(config.callbacks)
         self._called = asyncio.Event()
         self._own = frozenset(changing.router.get_model_ids())
-        """Deployments of the file; others were added by administrators, and stay."""
+        """Deployments from the file; others were added by administrators, and stay."""
         self._seen = dict(config.files)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        with suppress(NotImplementedError, ValueError, RuntimeError):  # only the main thread hears signals
+        with suppress(NotImplementedError, ValueError, RuntimeError):  # only the main thread receives signals
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._called.set)
         self._task = asyncio.ensure_future(self._watch())
 
@@ -72,7 +72,7 @@ class Reloader:
 
     async def _reload(self) -> None:
         try:
-            # In a thread: a secret's function may ask a service, and nobody's stream waits for that.
+            # In a thread: a secret hook may call a service, which must not block streams.
             found = await asyncio.to_thread(read_config, self._path, os.environ)
             self._adopt(found)
             if self._changing.state is not None:
@@ -83,7 +83,7 @@ class Reloader:
             log.info("%s is in force: %d deployments", self._path, len(found.model_list))
 
     def _adopt(self, found: Config) -> None:
-        """Options and deployments are exchanged under the calls."""
+        """Replace options and deployments while calls are in flight."""
         router = self._changing.router
         added = [
             entry

@@ -1,4 +1,4 @@
-"""What a caller sends, read within bounds: headers, the body's size, its depth, and which of its words are the caller's to say."""
+"""Requests, read within limits: body size and nesting depth, and which options a caller may set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 DEEPEST: Final = 128
-"""Lists and objects that may stand inside one another."""
+"""Nesting depth of lists and objects."""
 
 CALLERS_OWN: Final = frozenset({
     "additional_drop_params", "allowed_openai_params", "allowed_model_region", "cache", "caching", "deadline", "drop_params", "fallbacks",
@@ -28,7 +28,7 @@ CALLERS_OWN: Final = frozenset({
     "max_wait", "metadata", "num_retries", "priority", "request_timeout", "session_id", "stream_timeout", "tags", "timeout",
     "total_timeout",
 })  # fmt: skip
-"""Options of a call that its caller may give. The others say where it goes and with whose key: those are the gateway's."""
+"""Options of a call that its caller may set. All others decide where it goes and with which key, which is up to the gateway."""
 
 
 def _wait(name: str, value: Any) -> None:
@@ -45,13 +45,13 @@ _READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "stream_timeout": _wait, "priority": whole_number, "num_retries": whole_number, "max_retries": whole_number,
     "allowed_model_region": _region,
 }  # fmt: skip
-"""How the Router reads those of them that it would take for a fault of its configuration."""
+"""Validates those of them whose errors the Router would report as errors of its configuration."""
 
 KEPT: Final = (frozenset(CallOptions.__annotations__) | frozenset(RoutingOptions.__annotations__)) - CALLERS_OWN
 
 
 def check_options(given: Mapping[str, Any]) -> None:
-    """Raises BadRequestError that names an option of the caller's which is none."""
+    """Raises BadRequestError naming an invalid option of the caller."""
     for name in _READ.keys() & given.keys():
         if given[name] is not None:
             try:
@@ -61,18 +61,18 @@ def check_options(given: Mapping[str, Any]) -> None:
 
 
 class Left(Exception):
-    """The caller has gone: nobody is there to be answered."""
+    """The client has disconnected; there is nobody to respond to."""
 
 
 class Asked(Struct, frozen=True, eq=False):
-    """One request, its body still unread."""
+    """A request whose body has not been read yet."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     query: Mapping[str, str]
     target: str = ""
-    """Path and query as they were sent."""
+    """Path and query string as sent."""
 
 
 def refusal(status: int, kind: Kind, message: str, param: str | None = None, code: str | None = None) -> HeadraceError:
@@ -80,14 +80,14 @@ def refusal(status: int, kind: Kind, message: str, param: str | None = None, cod
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
-    """Raises Left, and a refusal with status 413 or 415."""
+    """Raises Left, or a refusal with status 413 or 415."""
     return b"".join([piece async for piece in pieces_of(receive, headers, most)])
 
 
 async def pieces_of(receive: Receive, headers: Mapping[str, str], most: int) -> AsyncIterator[bytes]:
-    """A body as it arrives, what was compressed as it was before. most: bytes of it.
+    """A body as it arrives, decompressed. most: bytes allowed, after decompression.
 
-    Raises Left, refusals with status 413 and 415, and BadRequestError for what cannot be inflated.
+    Raises Left, a refusal with status 413 or 415, and BadRequestError for invalid compressed data.
     """
     said = headers.get("content-length", "")
     if said.isdecimal() and int(said) > most:
@@ -113,7 +113,7 @@ async def _arriving(receive: Receive) -> AsyncIterator[bytes]:
 
 
 SLICE: Final = 256 << 10
-"""Bytes that are inflated before others come on: a thousandth of them may hold as many."""
+"""Bytes decompressed before other tasks run; a thousandth as many may expand to them."""
 
 
 async def _inflated(pieces: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
@@ -132,8 +132,9 @@ async def _inflated(pieces: AsyncIterator[bytes], coding: str) -> AsyncIterator[
 
 
 def must_be_json(headers: Mapping[str, str]) -> None:
-    """Raises a refusal with status 415. A body that does not say what it is is taken at its word, and AWS's clients call one of
-    InvokeModel bytes.
+    """Raises a refusal with status 415 for another content type than JSON.
+
+    None at all is accepted, and so is application/octet-stream, which AWS clients send with InvokeModel.
     """
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind not in ("application/json", "application/octet-stream") and not kind.endswith("+json"):
@@ -145,7 +146,10 @@ def _too_large(most: int) -> HeadraceError:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises BadRequestError for what is none, is too deep, or says what is not the caller's to say."""
+    """The JSON object in a body.
+
+    Raises BadRequestError for anything else, and for excess depth or options that callers may not set.
+    """
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -161,7 +165,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def deeper(value: Any, most: int) -> bool:
-    """Whether more lists and objects than that stand inside one another."""
+    """Whether lists and objects are nested deeper than `most` levels."""
     level = [value]
     for _ in range(most + 1):
         level = [inner for held in level for inner in (held.values() if isinstance(held, dict) else held) if isinstance(inner, dict | list)]

@@ -1,8 +1,8 @@
-"""OpenAI's Responses over a WebSocket: each `response.create` is a call of its own, whatever provider answers it, and goes on from the
-latest response of its line without its history being sent again.
+"""OpenAI's Responses API over a WebSocket. Each `response.create` is a call of its own, to any provider, and continues
+the latest response of its stream without resending the history.
 
-What goes on from a response that nobody stores goes on from what this connection remembers of it. A `stream_id` names a line: responses
-of one line come in turn, lines beside one another.
+A response that is not stored is continued from what this connection remembers. A `stream_id` names a stream: responses
+of one stream are made in order, streams run concurrently.
 
 developers.openai.com/api/docs/guides/websocket-mode, types of openai 3.57; read 2026-11.
 """
@@ -39,12 +39,12 @@ from headrace.served import read_id
 from headrace.types import ChatRequest, Finished, Started, StreamEvent, Usage, UsageReported
 
 MOST_LINES: Final = 32
-"""That one connection may have."""
+"""Streams per connection."""
 MOST_WAITING: Final = 128
-"""Calls that may wait for their turn on one connection."""
+"""Calls in progress or waiting per connection."""
 
 _NOT_SENT: Final = ("type", "stream", "stream_id", "generate")
-"""Words of a WebSocket's event alone."""
+"""Fields that only exist in a WebSocket event."""
 
 
 async def serve(visit: Visit) -> None:
@@ -53,36 +53,36 @@ async def serve(visit: Visit) -> None:
 
 
 class Known(Struct, frozen=True, eq=False):
-    """The latest response of a line."""
+    """The latest response of a stream."""
 
     id: str
     items: list[Any]
-    """All that was said up to it, itself among it."""
+    """The conversation up to and including it."""
     keeper: str
-    """The deployment that can be asked for it; empty where none can."""
+    """The deployment that stores it; "" if none does."""
 
 
 DRAINS: Final = "headrace.drains"
-"""Where a connection's scope says that it is told of the server's end, and ends by itself."""
+"""Key in a connection's scope that says it takes the `DRAIN` message on shutdown, and ends by itself."""
 DRAIN: Final = "headrace.drain"
-"""The type of the message that tells it."""
+"""Type of the message that announces the server's shutdown."""
 _RESTART: Final = 1012
-"""WebSocket's own code for a service that is about to begin anew."""
+"""The WebSocket close code for a service restart."""
 
 
 class Turns:
-    """One connection's responses."""
+    """The responses of one connection."""
 
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
         self._known: dict[str | None, Known] = {}
-        """By their lines."""
+        """By `stream_id`."""
         self._last: dict[str | None, asyncio.Task[None]] = {}
-        """The call of each line behind which the next one waits."""
+        """The latest call of each stream, which the next one waits for."""
         self._running: set[asyncio.Task[None]] = set()
 
     async def last(self) -> None:
-        """Until its caller leaves, or the server is to end and what is under way has."""
+        """Serve until the client disconnects, or the server shuts down and all calls in progress have ended."""
         self._visit.scope[DRAINS] = True
         try:
             while (message := await self._visit.receive())["type"] == "websocket.receive":
@@ -96,7 +96,7 @@ class Turns:
             await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _hear(self, content: bytes) -> None:
-        """Have an event done in its turn."""
+        """Start handling an event once those before it in its stream are done."""
         try:
             event = read_object(content)
             line = event.get("stream_id")
@@ -125,7 +125,7 @@ class Turns:
                 await sent(self._visit.send, {"type": "websocket.close", "code": _RESTART, "reason": "the gateway ends"})
 
     async def _left(self) -> None:
-        """Until its caller leaves; who asks for more is told so by the close."""
+        """Wait until the client disconnects, ignoring further events; the close tells the client."""
         while (await self._visit.receive())["type"] != "websocket.disconnect":
             pass
 
@@ -136,7 +136,7 @@ class Turns:
             raise BadRequestError(f"{MOST_WAITING} calls of this connection wait for their turn: wait for an answer")
 
     async def _not_steered(self, event: Mapping[str, Any]) -> None:
-        """Words that come while an answer is made are given back: providers take none over HTTP."""
+        """Refuse input sent while a response is being made, as providers accept none over HTTP."""
         error = {"type": "invalid_request_error", "code": "steering_not_supported", "message": "the gateway steers no response under way"}
         steer = {name: event.get(name) for name in ("input", "previous_response_id")}
         said = {"type": "response.steer.failed", "sequence_number": 0, "error": error, "steer": steer}
@@ -153,7 +153,7 @@ class Turns:
             await answer.guarded(self._answered(event, line, send, answer))
 
     async def _answered(self, event: dict[str, Any], line: str | None, send: EventSend, answer: Answer) -> None:
-        """Each is let in anew: a key may have been blocked meanwhile."""
+        """Make one call. Each is authenticated anew, as its key may have been blocked meanwhile."""
         if event.get("type") != "response.create":
             raise BadRequestError(f"type must be 'response.create', got {str(event.get('type'))[:40]!r}")
         if event.get("background"):
@@ -167,7 +167,7 @@ class Turns:
         if _only_prepares(event):
             await answer.whole(200, _nothing_said(here.meant(str(body.get("model") or ""))), kind=RESPONDING.kind)
         else:
-            if next(references(body), None) is not None:  # ids in it become the provider's own: what is remembered keeps ours
+            if next(references(body), None) is not None:  # the provider's ids replace the gateway's, which must be remembered
                 body = deepcopy(body)
             home = await home_of(here, body)
             await gateway.answer(here, asked, respond(here, asked, {**body, "stream": True}), answer, home)
@@ -176,7 +176,7 @@ class Turns:
             self._remember(line, send.response, said, keeper)
 
     def _whole(self, here: Here, body: dict[str, Any]) -> list[Any]:
-        """All that is said by it. What it goes on from is put before its own input, unless who answers knows it."""
+        """The whole conversation. What the call continues is put before its input, unless the provider stores it."""
         own = body["input"] if isinstance(body["input"], list) else [{"type": "message", "role": "user", "content": body["input"]}]
         before = body.get("previous_response_id")
         if before is None:
@@ -197,14 +197,14 @@ class Turns:
 
 
 def _keeper(here: Here, response: Any) -> str:
-    """The deployment whose provider keeps the response with that id; empty for one of a provider that keeps none."""
+    """The deployment whose provider stores the response with that id; "" if none does."""
     deployment, _ = read_id(str(response)) or ("", "")
     found = here.router.get_deployment(deployment)
     return deployment if found is not None and holds_responses(found) else ""
 
 
 def _answers(here: Here, deployment: str, model: Any) -> bool:
-    """Whether a deployment is of the group that a model's name means."""
+    """Whether a deployment belongs to the group of a model."""
     found, meant = here.router.get_deployment(deployment), here.router.get_deployment_by_model_group_name(here.meant(str(model or "")))
     return found is not None and meant is not None and found.group == meant.group
 
@@ -213,23 +213,23 @@ _THOUGHTS: Final = "reasoning.encrypted_content"
 
 
 def _with_thoughts(include: Any) -> Any:
-    """What is included of an answer, its thoughts as they can be said again among it: nobody else keeps them for the next one."""
+    """`include` with encrypted reasoning, which must be sent back as nobody stores it for the next call."""
     return [*(include or ()), _THOUGHTS] if not include or (isinstance(include, list) and _THOUGHTS not in include) else include
 
 
 def _can_be_said_again(item: Any) -> bool:
-    """Thoughts that nobody keeps can be without their words only where they come sealed."""
+    """Reasoning items that are not stored can only be sent back encrypted."""
     return isinstance(item, dict) and (item.get("type") != "reasoning" or bool(item.get("encrypted_content")))
 
 
 def _only_prepares(event: Mapping[str, Any]) -> bool:
-    """Whether it only says what a later one will go on from."""
+    """Whether the event only sets up the conversation that a later one continues."""
     options = event.get("prompt_cache_options")
     return event.get("generate") is False or (isinstance(options, dict) and options.get("prewarm") is True)
 
 
 def _nothing_said(model: str) -> bytes:
-    """The events of a response that holds nothing."""
+    """The events of an empty response."""
     writer = load("openai_responses").write_stream(ChatRequest(model=model, messages=()))
     begun = Started(id=f"resp_{uuid.uuid4().hex}", model=model, created=int(time.time()))
     events: tuple[StreamEvent, ...] = (begun, Finished("stop"), UsageReported(Usage(input=0, output=0)))
@@ -237,7 +237,7 @@ def _nothing_said(model: str) -> bytes:
 
 
 async def sent(send: Send, message: MutableMapping[str, Any]) -> None:
-    """Raises Left, where servers raise what ASGI has them raise."""
+    """Send, or raise Left if the connection is closed, for which ASGI servers raise OSError."""
     try:
         await send(message)
     except OSError:
@@ -245,7 +245,9 @@ async def sent(send: Send, message: MutableMapping[str, Any]) -> None:
 
 
 class EventSend:
-    """An ASGI `send` for an answer in server-sent events, each of which goes out as one message; a refusal becomes an `error`."""
+    """An ASGI `send` that sends each server-sent event of a response as one message; an error response becomes an
+    `error` event.
+    """
 
     def __init__(self, send: Send, line: str | None) -> None:
         self._send = send
@@ -254,7 +256,7 @@ class EventSend:
         self._status = 200
         self._headers: dict[str, str] = {}
         self.response: Mapping[str, Any] | None = None
-        """The whole of it, once it was told."""
+        """The complete response, once it was sent."""
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""Where each request belongs: paths in, calls out. `/v1` may be left out; what is not built is refused by its name."""
+"""Routes: which handler serves a path. `/v1` may be omitted; paths of known but unsupported APIs are refused by name."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ Handler: TypeAlias = Callable[[Here, Asked, dict[str, Any]], Reply]
 
 
 class Endpoint(Struct, frozen=True, eq=False):
-    """What answers a request, and what body it wants for that."""
+    """The handler of a request, and the body it takes."""
 
     make: Handler
     takes: Literal["json", "form", "nothing"] = "json"
@@ -72,7 +72,7 @@ class Endpoint(Struct, frozen=True, eq=False):
 
 @lru_cache(maxsize=1024)
 def route_or_none(method: str, path: str) -> Endpoint | None:
-    """What answers a request; None where nothing does."""
+    """The handler of a request; None if there is none."""
     path = plain(path)
     for row in ROUTES:
         if row.method == method and (found := row.path.fullmatch(path)):
@@ -81,7 +81,7 @@ def route_or_none(method: str, path: str) -> Endpoint | None:
 
 
 def route(method: str, path: str) -> Endpoint:
-    """What answers a request. Raises refusals with status 404, 405 and 501."""
+    """The handler of a request. Raises a refusal with status 404, 405 or 501."""
     found = route_or_none(method, path)
     if found is not None:
         return found
@@ -100,8 +100,9 @@ _PUBLISHED: Final = {"google": "/v1beta/models/", "anthropic": "/publishers/anth
 
 
 def plain(path: str) -> str:
-    """A path as it was meant: a base address that ends in a slash, or in the version that its client adds as well, is taken, and so is
-    the place that Vertex AI has for a model, whatever the project.
+    """A path in its usual form, despite a base URL that ends in a slash or in the version that its client adds too.
+
+    Vertex AI's paths of models are shortened, whatever the project.
     """
     path = _AGAIN.sub(r"\1\2", _SLASHES.sub("/", path), count=1)
     found = _VERTEX.match(path)
@@ -109,7 +110,7 @@ def plain(path: str) -> str:
 
 
 def plain_call(method: str, path: str) -> Operation | None:
-    """The operation that a path is for and nothing else, its model in the body; None for every other."""
+    """The operation of a path that serves only one and has no model in the path; None for any other path."""
     found = route_or_none(method, path)
     made = found.make if found is not None else None
     return _PLAIN.get(made.func) if isinstance(made, partial) and not made.keywords.get("model") else None
@@ -130,14 +131,14 @@ def _chat(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Re
 
 
 def respond(here: Here, asked: Asked, body: dict[str, Any], model: str = "", operation: Operation = RESPONSES) -> Reply:
-    """What it goes on from must be the caller's own, and so is what it makes."""
+    """A call of Responses. What it continues must be the caller's own, and its ids are sealed for the caller."""
     check_going_on(here, body, model or str(body.get("model") or ""))
     call = wanted(operation, body, model)
     return msgspec.structs.replace(call, options={**call.options, "seal": here.caller.seal})
 
 
 def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """`anthropic-beta`, in whose words parts of the body may be, goes along as the body's `betas`."""
+    """A call of Messages. The `anthropic-beta` header, which affects the format of the body, is passed on as its `betas`."""
     if body.get("thread") is not None:
         raise fronts.no_threads()
     if words := betas_of(asked.headers):
@@ -147,7 +148,7 @@ def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def _predict(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
-    """Claude as Vertex AI has it: the model stands in the path, the API's version and the betas in the body
+    """Claude in Vertex AI's format: model in the path, API version and betas in the body
     (docs.claude.com/en/api/claude-on-vertex-ai, read 2026-11).
     """
     if model == "count-tokens":
@@ -157,7 +158,7 @@ def _predict(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: s
 
 
 def _invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
-    """Claude as Bedrock has it, or another model in its maker's words: whether it is streamed stands in the path."""
+    """InvokeModel, in Claude's or another vendor's format. The path says whether it is streamed."""
     stream = verb.endswith("stream")
     if not bedrock.is_claudes(body):
         return invoke_model.invoke(here, asked, body, model, stream=stream)
@@ -195,7 +196,8 @@ def _is_googles(here: Here, model: str) -> bool:
     return deployment is not None and deployment.model.partition("/")[0] in ("gemini", "vertex_ai")
 
 
-# ---- counts of tokens ------------------------------------------------------------------------------------------------------------
+# ---- token counts
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def _count(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
@@ -208,7 +210,7 @@ def _count(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> R
 
 
 def _count_input(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """Of a call of Responses."""
+    """The input tokens of a call of Responses."""
     model = str(body.get("model") or "")
     question = fronts.chat_of("openai_responses", {"input": [], **body}, model)
     call = Wanted(COUNT, model, question.pop("messages"), False, question)
@@ -219,14 +221,14 @@ def _count_input(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 class Row(NamedTuple):
-    """One way of asking."""
+    """One route."""
 
     method: str
     path: re.Pattern[str]
     make: Callable[..., Reply]
     takes: Literal["json", "form", "nothing"] = "json"
     asks: Operation | None = None
-    """Whose body is taken, in OpenAI's words or the dialect's own."""
+    """The operation whose body it takes, in OpenAI's format or the dialect's own."""
 
 
 _OPENAI: Final = r"(?:/openai)?(?:/v1)?"
@@ -250,7 +252,7 @@ def _delete(path: str, make: Callable[..., Reply]) -> Row:
 
 
 def _by_model(path: str, asks: Operation, make: Callable[..., Reply] | None = None) -> tuple[Row, Row]:
-    """At OpenAI's place, and at Azure's with the model in the path."""
+    """Routes at OpenAI's path, and at Azure's with the model in the path."""
     handler = make or (filed if asks.files else _plain)(asks)
     takes: Literal["json", "form"] = "form" if asks.files else "json"
     return _post(_OPENAI + path, handler, takes, asks), _post(_AZURE + path, handler, takes, asks)

@@ -1,4 +1,6 @@
-"""Secrets that a configuration names instead of holding: in the environment, in files, or wherever a function of one's own looks."""
+"""Secrets that a configuration refers to instead of containing: in the environment, in files, or returned by the
+operator's own function.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ Stamp: TypeAlias = tuple[int, int, int] | None
 
 
 def stamp_of(path: Path) -> Stamp:
-    """What tells whether a file has changed. A link to another file counts: that is how Kubernetes exchanges them."""
+    """Changes whenever the file does, including when a symbolic link is switched to another file, as Kubernetes does."""
     try:
         found = path.stat()
     except OSError:
@@ -29,7 +31,7 @@ def stamp_of(path: Path) -> Stamp:
 
 
 class Secrets:
-    """Puts values in the place of their names; remembers the files it read, whose change changes the configuration."""
+    """Replaces references by secrets. Remembers the files it read, as a change of theirs must reload the configuration."""
 
     def __init__(self, environment: Mapping[str, str], hook: Hook | None = None) -> None:
         self._environment = environment
@@ -37,9 +39,9 @@ class Secrets:
         self.files: dict[Path, Stamp] = {}
 
     def of(self, value: Any, *, environment: bool = True) -> Any:
-        """`value` with everything named in it. environment: whether `os.environ/NAME` is looked up as well.
+        """`value` with all references resolved. environment: whether that includes `os.environ/NAME`.
 
-        Raises ConfigurationError that names the variable, the file or the secret, and never what it holds.
+        Raises ConfigurationError naming the variable, the file or the secret, but never its value.
         """
         if isinstance(value, str):
             return self._named(value, environment)

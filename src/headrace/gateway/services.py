@@ -1,4 +1,4 @@
-"""What runs beside the calls, from the first to the last: ASGI's lifespan."""
+"""Services that run for the lifetime of the application: ASGI's lifespan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Service(Protocol):
 
 
 class Hearing:
-    """Tells hooks of what Routers do, while it runs."""
+    """Subscribes hooks to the events of Routers while it runs."""
 
     def __init__(self, *hooks: Hook) -> None:
         self._hooks = hooks
@@ -34,7 +34,7 @@ class Hearing:
 
 
 async def lasting(services: Sequence[Service], receive: Receive, send: Send) -> None:
-    """Start the services, and stop them when the server ends: after the last call, for then uvicorn says so."""
+    """Run the services over an ASGI lifespan. They stop after the last call, as uvicorn ends the lifespan then."""
     async with AsyncExitStack() as stack:
         await receive()
         try:

@@ -1,4 +1,4 @@
-"""WebSockets: who may open one, which kind of session it is, and two of them between which everything passes."""
+"""WebSockets: authentication, the kinds of sessions, and the relay between a client's and a provider's."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from headrace.gateway.app import Gateway
 
 LARGEST: Final = 16 << 20
-"""Bytes of one message of a provider's: sound comes in pieces of that size at most."""
+"""Bytes of one message of a provider's; audio comes in chunks of at most that size."""
 
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
-"""How browsers, which can set no headers, show a key (platform.openai.com/docs/guides/realtime-websocket, from memory)."""
+"""How browsers, which cannot set headers, send a key (platform.openai.com/docs/guides/realtime-websocket, from memory)."""
 
 _REALTIME: Final = re.compile(r"(?:/openai)?(?:/v1)?/realtime")
 _TURNS: Final = re.compile(r"(?:/openai)?(?:/v1)?/responses")
@@ -44,7 +44,7 @@ _LIVE: Final = re.compile(
 
 
 class Visit(Struct, frozen=True, eq=False):
-    """Somebody who was let in, and whose WebSocket is not accepted yet."""
+    """An authenticated client whose WebSocket has not been accepted yet."""
 
     gateway: Gateway
     asked: Asked
@@ -54,10 +54,10 @@ class Visit(Struct, frozen=True, eq=False):
     send: Send
     here: Here
     early: list[Any] = []
-    """Messages that came while something else was awaited."""
+    """Messages that arrived while something else was awaited."""
 
     async def hear(self) -> Any:
-        """The next message of the caller's."""
+        """The next message of the client."""
         return self.early.pop(0) if self.early else await self.receive()
 
     async def accept(self, protocol: str | None = None) -> None:
@@ -67,7 +67,7 @@ class Visit(Struct, frozen=True, eq=False):
         return Entry(self.gateway.watch, new_id(), self.asked.path, self.here.caller)
 
     async def hold(self, operation: Operation, model: str, entry: Entry) -> Held:
-        """Room for a session of a model, which its line in the ledger is told of. Raises HeadraceError."""
+        """Reserve limits for a session of a model, and note it in the call's entry. Raises HeadraceError."""
         entry.asked(operation.name, model, stream=True, options={})
         entry.asked_for(customer_of(self.asked.headers) or self.asked.query.get("user", ""))
         self.gateway.check_customer(entry)
@@ -76,7 +76,7 @@ class Visit(Struct, frozen=True, eq=False):
         return await self._while_there(self.gateway.router.hold(operation, meant, options))
 
     async def _while_there(self, waiting: Coroutine[Any, Any, Held]) -> Held:
-        """Raises Left for a caller who goes while he waits in line: his place is the next one's."""
+        """Raises Left if the client disconnects while it is queued, so that its place is freed."""
         work: asyncio.Future[Held] = asyncio.ensure_future(waiting)
         heard: asyncio.Future[Any] = asyncio.ensure_future(self.receive())
         try:
@@ -93,7 +93,7 @@ class Visit(Struct, frozen=True, eq=False):
 
 
 async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
-    """A WebSocket from its first word to its last."""
+    """Serve a WebSocket from handshake to close."""
     protocols = [str(name) for name in scope.get("subprotocols") or ()]
     asked = _with_key(asked, protocols)
     await receive()
@@ -105,13 +105,13 @@ async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, 
         written = front_of(asked).error(error.failure)
         await _refuse(send, written.status, written.body)
     except Left:
-        pass  # nobody is there to be told
+        pass  # the client disconnected: there is nobody to respond to
 
 
 def _kind(path: str) -> Callable[[Visit], Any]:
-    """What kind of session a path is for. Raises a refusal with status 404."""
+    """The kind of session that a path is for. Raises a refusal with status 404."""
     if _REALTIME.fullmatch(path):
-        from headrace.gateway import realtime  # late: each gateway holds one kind at most, as a rule
+        from headrace.gateway import realtime  # late: most gateways serve one kind at most
 
         return realtime.serve
     if _TURNS.fullmatch(path):
@@ -126,24 +126,25 @@ def _kind(path: str) -> Callable[[Visit], Any]:
 
 
 def _with_key(asked: Asked, protocols: list[str]) -> Asked:
-    """The request with the key that its subprotocols show."""
+    """The request with the key from its subprotocols."""
     shown = next((name.removeprefix(KEY_PROTOCOL) for name in protocols if name.startswith(KEY_PROTOCOL)), None)
     return asked if shown is None else msgspec.structs.replace(asked, headers={**asked.headers, "authorization": f"Bearer {shown}"})
 
 
 async def _refuse(send: Send, status: int, body: bytes) -> None:
-    """The answer to who asked for a session and gets none."""
+    """Refuse the WebSocket handshake with an HTTP response."""
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})
 
 
-# ---- a session that is passed on ---------------------------------------------------------------------------------------------------
+# ---- relayed sessions
+# --------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def beginning(entry: Entry, *held: Held) -> Iterator[None]:
-    """Around what a session cannot begin without: where it fails, its room is given back and the ledger told."""
+    """Wraps the steps before a session begins. On failure it releases the reservation and records the call."""
     try:
         yield
     except HeadraceError as error:
@@ -157,7 +158,7 @@ def beginning(entry: Entry, *held: Held) -> Iterator[None]:
 
 
 async def opened(to: Destination, url: str, more: Mapping[str, str] | None = None, protocols: list[str] | None = None) -> ClientConnection:
-    """The provider's side of a session. more: headers of the caller's. Raises HeadraceError."""
+    """Connect to the provider. more: headers of the caller to send along. Raises HeadraceError."""
     headers = {name: value for name, value in (dict(to.headers) | dict(more or {})).items() if name not in ("content-type", "accept")}
     offered: Any = protocols or None
     try:
@@ -177,31 +178,31 @@ def _refused(status: int, to: Destination) -> Failure:
 
 
 _POLICY, _BROKEN = 1008, 1011
-"""WebSocket's own codes for what may not be, and for what may be tried again later: Google closes with them too."""
+"""WebSocket close codes for a policy violation, and for an error after which a retry may help. Google uses them too."""
 
 _LONGEST: Final = 123
-"""Bytes that a reason for a close may have (RFC 6455, section 5.5)."""
+"""Longest close reason in bytes (RFC 6455, section 5.5)."""
 
 
 def closed_for(failure: Failure) -> dict[str, Any]:
-    """The close of a session that is open, for a failure."""
+    """The close message for a failure in an open session."""
     status = OPENAI.error(failure).status
     reason = failure.message.encode()[:_LONGEST].decode("utf-8", "ignore")
     return {"type": "websocket.close", "code": _POLICY if 400 <= status < 500 and status != 429 else _BROKEN, "reason": reason}
 
 
 class Session:
-    """Two open WebSockets: what comes at one leaves at the other, and what was used is counted in passing."""
+    """Two open WebSockets whose messages are relayed to each other, with usage counted on the way."""
 
     def __init__(self, visit: Visit, provider: ClientConnection, used: Callable[[str | bytes], Mapping[str, int] | None]) -> None:
-        """used: tokens that a message of the provider's tells of, as `input`, `output` and the `cached` among the former."""
+        """used: the tokens that a message of the provider reports, as `input`, `output`, and `cached` as part of the input."""
         self.visit = visit
         self._provider = provider
         self._tells = used
         self._used = {"input": 0, "output": 0, "cached": 0}
 
     async def last(self, model: str, held: Held, entry: Entry) -> None:
-        """Until one side ends it; then it is settled and in the ledger. model: as the caller calls it."""
+        """Relay until either side closes; then settle the limits and record the call. model: as requested."""
         known = Beside({"custom_llm_provider": held.to.provider.name, "model": held.to.model, "headrace": held.record})
         known["model_id"], known["model_group"] = held.to.deployment, model
         entry.answered(known)
@@ -214,7 +215,7 @@ class Session:
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """So far, in OpenAI's form; None while nothing was told."""
+        """The usage so far in OpenAI's format; None if none was reported."""
         input, output = self._used["input"], self._used["output"]
         if not input and not output:
             return None
@@ -222,7 +223,7 @@ class Session:
         return {"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output, "prompt_tokens_details": details}
 
     async def _passed(self) -> None:
-        """Until one of the two ends it; then the other is told."""
+        """Relay until either side closes, then close the other."""
         sides = (asyncio.create_task(self._from_caller()), asyncio.create_task(self._from_provider()))
         try:
             done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
@@ -244,7 +245,7 @@ class Session:
             await self._provider.send(said)
 
     async def said(self, message: str | bytes) -> None:
-        """What the caller says, before it is passed on. Raises HeadraceError for what may not be."""
+        """Called with each message of the client before it is forwarded. Raises HeadraceError to refuse it."""
 
     async def _from_provider(self) -> None:
         send = self.visit.send
@@ -254,12 +255,12 @@ class Session:
                     self._used[name] += count
                 await send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
         except ConnectionClosed:
-            pass  # its code and reason say how
+            pass  # the close code and reason are forwarded below
         code = self._provider.close_code or 1011
         reason = self._provider.close_reason or ""
         await send({"type": "websocket.close", "code": _BROKEN if code in (1005, 1006) else code, "reason": reason})
 
 
 def counts(found: Mapping[str, Any], **names: str) -> dict[str, int]:
-    """Whole numbers of `found`, by our names for them."""
+    """The integers in `found`, by headrace's names for them."""
     return {ours: value for ours, theirs in names.items() if isinstance(value := found.get(theirs), int)}

@@ -1,4 +1,6 @@
-"""uvicorn's connection with bounds of our own: on a request's head, on how slowly it arrives, on how slowly an answer is taken."""
+"""uvicorn's HTTP protocol with limits on the size of a request head, on slow requests and on clients that do not read
+their response.
+"""
 
 from __future__ import annotations
 
@@ -18,38 +20,40 @@ from headrace.gateway.straight.passage import Passage
 from headrace.gateway.straight.passages import LARGEST, Passages
 
 _LOOKS: Final = 4
-"""How often a connection is looked at within the time that it may be slow for."""
+"""Checks of a connection within the time that it may be slow."""
 
 _REASONS: Final = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
 class Connection(HttpToolsProtocol):
-    """One caller's connection. Who sends nothing for too long in the middle of a request, or takes nothing of an answer, is let go."""
+    """One client connection. It is closed if the client stalls in the middle of a request or does not read its response."""
 
     cycle: Any = None
     flow: Any = None
     timeout_keep_alive_task = None
     _prepared = False
-    """Whether uvicorn's own part was made: that takes longer than all of this, and most first requests need none of it."""
+    """Whether uvicorn's part is initialized: that takes longer than everything here, and most first requests do not need it."""
     _heard = _stuck_since = 0.0
     _in_head, _in_body, _stuck = True, False, False
     _head, _begun_at = 0, 0.0
-    """Bytes that have come of a request's head, and when the first of them did."""
+    """Bytes received of a request head, and when the first of them arrived."""
     _refused = False
     _timer: asyncio.TimerHandle | None = None
     _passages: Passages | None = None
     _known: Head | None = None
     _content = 0
-    """The head of the request that is coming, and where its body begins."""
+    """The head of the request that is arriving, and the offset of its body."""
     _before = _behind = b""
     _found_by: Settings | None = None
-    """Of the latest known head what stood around its length, and the settings that it was found by: a client mostly sends it again."""
+    """Of the last known head the bytes around its `content-length` value, and the settings it was found under: clients
+    mostly repeat it.
+    """
     _raw = b""
-    """The request that goes the straight way."""
+    """The request on the fast path."""
     _passage: Passage | None = None
-    """The same once it has room; until then it only waits for the end of this turn of the loop."""
+    """The same request once its limits are reserved; until then it only waits for the end of this turn of the event loop."""
     _missing = 0
-    """Bytes that are still to come of it."""
+    """Bytes of it that have not arrived yet."""
     _last = _straight = _streaming = False
 
     def __init__(
@@ -62,9 +66,9 @@ class Connection(HttpToolsProtocol):
         self.timeout_keep_alive = config.timeout_keep_alive
         self._settings: Settings = getattr(self.app, "settings", None) or Settings()
         self._gathered: list[bytes] = []
-        """The beginning of a request whose body is still coming."""
+        """The beginning of a request whose body is still arriving."""
         self._early: list[bytes] = []
-        """What came before it was answered."""
+        """Data that arrived before the response was complete."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
@@ -97,17 +101,17 @@ class Connection(HttpToolsProtocol):
         elif self._passages is None or not self._met(self._passages, data):
             self._long(data)
 
-    # ---- the straight way --------------------------------------------------------------------------------------------
+    # ---- the fast path -----------------------------------------------------------------------------------------------
 
     @property
     def _answered_all(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _met(self, passages: Passages, data: bytes) -> bool:
-        """Whether what has come is the beginning of a request that goes the straight way, or may."""
+        """Whether `data` was taken as the beginning of a request that may take the fast path."""
         cycle = self.cycle
         if not self._in_head or self._head or self._stuck or (cycle is not None and not cycle.response_complete):
-            return False  # no request may begin here yet
+            return False  # no request can begin here yet
         start = len(self._before)
         stop = data.find(b"\r", start, start + MOST_DIGITS + 1)
         if (
@@ -140,7 +144,7 @@ class Connection(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         if head is not self._known:
             if not passages.may_come(head, self.transport.get_extra_info("peername")):
-                return False  # to be refused
+                return False  # the slow path refuses it
             self._known, self._found_by = head, passages.settings
             self._before, self._behind = data[:start], data[stop : end + 4]
         self._content = end + 4
@@ -168,34 +172,34 @@ class Connection(HttpToolsProtocol):
         self._passages.come(self._known, data, self._content, self)
 
     def goes(self, passage: Passage) -> None:
-        """The request is on the straight way."""
+        """The request was admitted to the fast path."""
         self._passage = passage
 
     def answer(self, data: bytes) -> None:
-        """All of an answer, but its first lines."""
+        """Send a complete response, apart from its first lines."""
         assert self._passages is not None
         if not self.transport.is_closing():
             self.transport.write(self._passages.first_lines(self.server_state.default_headers) + data)
         self._free()
 
     def opened(self, data: bytes) -> None:
-        """The head of a stream, but its first lines, and its first part."""
+        """Send the head of a stream, apart from its first lines, and its first chunk."""
         assert self._passages is not None
         self._streaming = True
         if not self.transport.is_closing():
             self.transport.write(self._passages.first_lines(self.server_state.default_headers) + data)
 
     def piece(self, data: bytes) -> None:
-        """Another."""
+        """Send another chunk."""
         if not self.transport.is_closing():
             self.transport.write(data)
 
     def answered(self) -> None:
-        """There was the last of them."""
+        """The stream is complete."""
         self._free()
 
     def _free(self) -> None:
-        """The next request may come."""
+        """Make way for the next request."""
         self._passage, self._raw, self._streaming = None, b"", False
         self._straight = True
         self.server_state.total_requests += 1
@@ -213,13 +217,13 @@ class Connection(HttpToolsProtocol):
         self.data_received(early)
 
     def long_way(self, before: Before | None) -> None:
-        """The request goes on where every other does."""
+        """Hand the request over to the slow path."""
         raw, self._passage, self._raw = self._raw, None, b""
         begun, self._streaming = self._streaming, False
         if self.transport.is_closing():
             return
         self._long(raw)
-        if begun:  # by a sign of life: what follows goes on in the same answer
+        if begun:  # a keep-alive comment began the response: what follows continues it
             self.cycle.response_started, self.cycle.chunked_encoding = True, True
             self.cycle.scope["state"][BEGUN] = True
         if before is not None:
@@ -234,7 +238,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def end(self) -> None:
-        """The server stops, and waits no longer for the answer that is under way here: what there is of it is in the books."""
+        """The server stops and no longer waits for the response in flight here: what there is of it is recorded."""
         passage, self._passage = self._passage, None
         if passage is None:
             return
@@ -249,10 +253,10 @@ class Connection(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    # ---- the long way ------------------------------------------------------------------------------------------------
+    # ---- the slow path -----------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """What uvicorn makes of a connection, with its first request that goes the long way."""
+        """Initialize uvicorn's part of the connection, with its first request on the slow path."""
         self._prepared, transport = True, self.transport
         super().__init__(*self._given, self.loop)
         super().connection_made(transport)
@@ -273,7 +277,7 @@ class Connection(HttpToolsProtocol):
         self._in_head, self._in_body, self._head = False, True, 0
         if self._refused:
             return
-        # A head that came at once had its end before anybody counted.
+        # A head that arrived in one piece was complete before its bytes were counted.
         if len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers]) > self._settings.max_headers:
             self._too_large()
             return
@@ -289,7 +293,7 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        if self._timer is not None:  # a session may be silent for as long as it likes
+        if self._timer is not None:  # a WebSocket session may be silent for as long as it likes
             self._timer.cancel()
         super().handle_websocket_upgrade()
 
@@ -308,7 +312,7 @@ class Connection(HttpToolsProtocol):
             super().resume_writing()
 
     def _look(self) -> None:
-        """Whether the caller is slower than is borne."""
+        """Close the connection if its client is too slow."""
         if self.transport.is_closing():
             return
         oldest = self.loop.time() - self._settings.slow_client
@@ -329,7 +333,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _awaited(self) -> bool:
-        """Whether it is the caller's turn: at the head of a request that has begun, or in a body that somebody reads."""
+        """Whether the client is expected to send: the rest of a head that has begun, or of a body that is being read."""
         if self._missing:
             return True
         begins = self._head > 0 or (self.cycle is None and not self._straight and not self._raw)

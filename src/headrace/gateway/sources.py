@@ -1,4 +1,6 @@
-"""Configuration files with the line of everything they say, joined with those they include, and our own short form put in LiteLLM's."""
+"""Reads configuration files: keeps the line of every value, merges included files, and converts headrace's short form
+to LiteLLM's.
+"""
 
 from __future__ import annotations
 
@@ -15,39 +17,39 @@ from headrace.errors import ConfigurationError
 from headrace.gateway.secret_values import Stamp, stamp_of
 
 Place: TypeAlias = tuple[str | int, ...]
-"""Where something stands: names and positions from the top."""
+"""The path to a value: names and positions from the top."""
 
 SHORT: Final[Mapping[str, str]] = {"router": "router_settings", "gateway": "general_settings", "environment": "environment_variables"}
-"""Our own names of sections; `models` besides."""
+"""headrace's own names of sections, besides `models`."""
 
 
 class Problem(Struct, frozen=True):
-    """One mistake, and where it stands."""
+    """One mistake, and where it is."""
 
     what: str
     at: str = ""
-    """`file:line`; the file alone where no line is known."""
+    """`file:line`, or only the file if the line is unknown."""
 
     def __str__(self) -> str:
         return f"{self.at}: {self.what}" if self.at else self.what
 
 
 class Source(Struct, eq=False):
-    """What one or several files say together."""
+    """The merged content of one or several files."""
 
     content: dict[str, Any]
     lines: dict[Place, str]
-    """`file:line` of each place."""
+    """`file:line` by place."""
     files: dict[Path, Stamp]
-    """What each looked like before it was read."""
+    """The stamp of each file before it was read."""
     name: str
-    """The first file's."""
+    """The name of the first file."""
     renamed: dict[str, str] = {}
-    """How the file spells the places that errors speak of, where it is in our own form."""
+    """How the file spells the places that errors name, if it uses the short form."""
     problems: list[Problem] = []
 
     def problem(self, what: str, at: Place | None = None) -> None:
-        """Note a mistake. Where it stands is read from its own words, which begin with its place, unless told."""
+        """Note a mistake. Unless `at` is given, its place is parsed from the beginning of the message."""
         place = place_of(what) if at is None else at
         while place and place not in self.lines:
             place = place[:-1]
@@ -60,7 +62,7 @@ _STEP: Final = re.compile(r"\.?([A-Za-z_][\w-]*)|\[(\d+)\]|\[['\"]([^'\"]*)['\"]
 
 
 def place_of(message: str) -> Place:
-    """Where a message that begins with a place says that something is: `model_list[0].litellm_params.rpm must …`."""
+    """The place that a message begins with: `model_list[0].litellm_params.rpm must …`."""
     return tuple(_steps(message))
 
 
@@ -82,7 +84,7 @@ def read_source(path: Path) -> Source:
 def _read(path: Path, above: tuple[Path, ...]) -> Source:
     stamp = stamp_of(path)
     content, lines = read_with_lines(path)
-    if isinstance(content, list):  # the deployments alone
+    if isinstance(content, list):  # only the deployments
         content, lines = {"model_list": content}, Lines({("model_list", *place): line for place, line in lines.of.items()}, lines.twice)
     if not isinstance(content, Mapping):
         raise ConfigurationError(f"{path} must hold a mapping with model_list or models, got {shape(content)}")
@@ -102,7 +104,7 @@ def _named(lines: Lines, path: Path) -> dict[Place, str]:
 
 
 def _join(own: Source, other: Source) -> None:
-    """Lists go on, mappings are joined, anything else gives way to the file itself."""
+    """Merge an included file: lists are appended, mappings merged; otherwise the including file wins."""
     for section, value in other.content.items():
         there = own.content.get(section)
         if isinstance(there, list) and isinstance(value, list):
@@ -125,12 +127,13 @@ def _take_lines(own: Source, other: Source, section: str, after: int) -> None:
 
 
 def _moved(place: Place, by: int) -> Place:
-    """The place of a list's item that now stands behind `by` others."""
+    """The place of a list's item after `by` others were put before it."""
     at = place[1] if len(place) > 1 else None
     return (place[0], at + by, *place[2:]) if isinstance(at, int) else place
 
 
-# ---- our own form ----------------------------------------------------------------------------------------------------------------
+# ---- the short form
+# --------------------------------------------------------------------------------------------------------------
 
 
 def _put_in_long_form(source: Source) -> None:
@@ -150,7 +153,7 @@ def _put_in_long_form(source: Source) -> None:
 
 
 def _entries(source: Source, models: Any) -> Iterator[Any]:
-    """`{group: deployment, or list of deployments}` as entries of a model_list. A deployment may be a name alone."""
+    """`{group: deployment, or list of deployments}` as entries of a `model_list`. A deployment may be just a model's name."""
     if not isinstance(models, Mapping):
         source.problem(f"models must be a mapping from names to deployments, got {shape(models)}", ("models",))
         return

@@ -1,4 +1,4 @@
-"""What a configuration says of all calls together, and of keys and users that are made at the desk: of `litellm_settings`."""
+"""The parts of `litellm_settings` on the budget of all calls, and on defaults and bounds for new keys and users."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from headrace.gateway.callers import Role
 from headrace.gateway.keys.holders import Holder, Member, Terms
 
 BOUNDS: Final = ("max_budget", "budget_duration", "duration", "max_parallel_requests", "tpm_limit", "rpm_limit", "tpd_limit", "rpd_limit")
-"""Words of a key's form that may have a bound."""
+"""Fields of a key that may have an upper bound."""
 _AMOUNTS: Final = tuple([name for name in BOUNDS if TERMS.get(name, ("", None))[1] is amount])
 _UNSAID: Final[tuple[Any, ...]] = (None, [], {})
 
 
 class Standing(Struct, frozen=True):
-    """Terms that need nobody to say them."""
+    """Terms that apply without being set on a holder."""
 
     together: Terms = Terms()
     """The budget of all calls together."""
     customer: Terms = Terms()
-    """What holds for each customer who has no terms of its own."""
+    """The terms of each end user who has none of its own."""
     key: Mapping[str, Any] = {}
-    """What a new key has where its form says nothing."""
+    """Defaults for fields of a new key."""
     most: Terms = Terms()
-    """What a key may have at most."""
+    """Upper bounds for a key."""
     longest: float | None = None
-    """Seconds that a key may be good for."""
+    """Longest lifetime of a key in seconds."""
     user: Mapping[str, Any] = {}
-    """What a new user has where its form says nothing; not one who administers."""
+    """Defaults for fields of a new user, except an administrator."""
     teams: tuple[tuple[str, Member], ...] = ()
-    """The teams that it comes into, its name there left open."""
+    """The teams that a new user joins; the member's user id is left empty."""
 
     def new_key(self, form: Mapping[str, Any]) -> dict[str, Any]:
         return _filled(form, self.key)
@@ -45,9 +45,9 @@ class Standing(Struct, frozen=True):
         return dict(form) if form.get("user_role") == Role.ADMIN.value else _filled(form, self.user)
 
     def bounded(self, key: Holder, before: Holder | None, now: float) -> Holder:
-        """A key that is about to be kept, within the bounds: what it leaves open is as much as it may have. What it had before stays.
+        """A key about to be stored, within the bounds. Omitted fields get the upper bound; values it already had stay.
 
-        Raises BadRequestError that names the field.
+        Raises BadRequestError naming the field.
         """
         terms = key.terms
         for name in ("max_budget", *_AMOUNTS):
@@ -65,7 +65,7 @@ class Standing(Struct, frozen=True):
         return terms if said is not None else replace(terms, **{field: most})
 
     def _renewed(self, terms: Terms, before: Terms | None, now: float) -> Terms:
-        """A budget that is renewed within the time that there is for it."""
+        """Terms whose budget period is within its bound."""
         most, said = self.most.budget_duration, terms.budget_duration
         if most is None or terms.budget is None or (before is not None and said == before.budget_duration):
             return terms
@@ -89,7 +89,10 @@ def _over(name: str, most: Any, said: Any) -> BadRequestError:
 
 
 def _filled(form: Mapping[str, Any], standing: Mapping[str, Any]) -> dict[str, Any]:
-    """A form with what stands where it says nothing. A budget for ever, said so, stays one; a time without a budget says nothing."""
+    """A body with defaults for omitted fields.
+
+    An explicit `budget_duration` of null stays; a duration without a budget is dropped.
+    """
     said = {name: value for name, value in form.items() if name == "budget_duration" or value not in _UNSAID}
     filled = {**form, **standing, **said}
     if "budget_duration" not in form and filled.get("max_budget") is None:
@@ -97,11 +100,12 @@ def _filled(form: Mapping[str, Any], standing: Mapping[str, Any]) -> dict[str, A
     return filled
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------------------
+# ---- parsing
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _dollars(name: str, value: Any) -> float:
-    """Dollars, as a text too: that is what a variable of the environment has."""
+    """Dollars, also as a string, which is what an environment variable has."""
     try:
         said = float(value) if isinstance(value, str) else value
     except ValueError:
@@ -110,7 +114,7 @@ def _dollars(name: str, value: Any) -> float:
 
 
 def _form(name: str, value: Any, known: Mapping[str, Callable[[str, Any], Any]]) -> dict[str, Any]:
-    """Words of a form, each looked at as the desk would."""
+    """Fields of a body, validated as the admin API would."""
     said = {word: given for word, given in mapping(name, value).items() if given is not None}
     for word, given in said.items():
         if word not in known:
@@ -120,7 +124,7 @@ def _form(name: str, value: Any, known: Mapping[str, Callable[[str, Any], Any]])
 
 
 def teams_of(name: str, value: Any) -> tuple[tuple[str, Member], ...]:
-    """`["team-1", {"team_id": "team-2", "user_role": "admin"}]`"""
+    """Parse `["team-1", {"team_id": "team-2", "user_role": "admin"}]`."""
     if not isinstance(value, list):
         raise BadRequestError(f"{name} must be a list of teams, got {shape(value)}")
     return tuple([_team(f"{name}[{number}]", one) for number, one in enumerate(value)])
@@ -160,11 +164,11 @@ STANDING: Final[Mapping[str, tuple[Callable[[str, Any], Any], str]]] = {
     "default_max_internal_user_budget": (_dollars, "the same"),
     "internal_user_budget_duration": (duration, "its period"),
 }  # fmt: skip
-"""Of `litellm_settings`: how each is read, and what it says."""
+"""Names in `litellm_settings`: their parsers and descriptions."""
 
 
 def read_standing(given: Mapping[str, Any], wrong: Callable[[str], object]) -> Standing:
-    """wrong: told of each mistake."""
+    """Parse these settings. wrong: called with each mistake."""
     said: dict[str, Any] = {}
     for name, (read, _) in STANDING.items():
         value = given.get(name)
@@ -177,7 +181,7 @@ def read_standing(given: Mapping[str, Any], wrong: Callable[[str], object]) -> S
     bounds = dict(said.get("upperbound_key_generate_params", {}))
     longest = bounds.pop("duration", None)
     user = dict(said.get("default_internal_user_params", {}))
-    user.pop("available_teams", None)  # those that LiteLLM's users may join by themselves
+    user.pop("available_teams", None)  # teams that LiteLLM lets users join by themselves
     dollars_of_users = said.get("max_internal_user_budget", said.get("default_max_internal_user_budget"))
     own = {"max_budget": dollars_of_users, "budget_duration": said.get("internal_user_budget_duration")}
     return Standing(
@@ -192,6 +196,6 @@ def read_standing(given: Mapping[str, Any], wrong: Callable[[str], object]) -> S
 
 
 def _terms(form: Mapping[str, Any]) -> Terms:
-    """Words that were looked at, as terms."""
+    """Validated fields as terms."""
     read = {TERMS[name][0]: TERMS[name][1](name, value) for name, value in form.items() if value is not None}
     return Terms(**read)

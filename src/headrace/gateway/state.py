@@ -1,4 +1,4 @@
-"""What outlives a process: keys, the ledger, and the desk that administers both. The application knows only this much of it."""
+"""Persistent state as the application sees it: keys, the ledger, and the admin API for both."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from headrace.gateway.standing import Standing
 
 
 class Desired(Struct, frozen=True):
-    """One thing that may be asked at the desk, and in which words."""
+    """One route of the admin API."""
 
     path: str
     methods: tuple[str, ...]
     what: str
     words: Mapping[str, Any]
-    """JSON schemas of the body's fields; empty where the address says it all."""
+    """JSON schemas of the body's fields; empty if there is no body."""
 
 
 class Desk(Protocol):
-    """Answers what administrators ask."""
+    """The admin API."""
 
     def serves(self, path: str) -> bool:
-        """Whether a path is the desk's to answer."""
+        """Whether a path belongs to the admin API."""
         ...
 
     def described(self) -> Iterable[Desired]:
-        """What may be asked."""
+        """All its routes."""
         ...
 
     async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:
-        """JSON. Raises refusals."""
+        """The response as JSON. Raises refusals."""
         ...
 
 
@@ -53,7 +53,7 @@ class State(Protocol):
     def belongings(self) -> Belongings: ...
     async def start(self) -> None: ...
     async def use(self, standing: Standing) -> None:
-        """Other terms of a configuration are in force."""
+        """Apply the terms of a reloaded configuration."""
         ...
 
     async def stop(self) -> None: ...

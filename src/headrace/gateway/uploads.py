@@ -1,7 +1,9 @@
-"""Google's resumable uploads: begun at one address, sent piece by piece to another, which is given out here in the place of Google's.
+"""Google's resumable uploads: started at one URL and sent in chunks to another, for which the gateway substitutes its
+own.
 
-Google's clients show no key with the pieces: the address says whose upload it is, sealed, so that any process of the gateway takes them.
-Pieces go by the disk where they are large, and none is tried twice: their client asks how far it has come, and goes on from there.
+Google's clients send no key with the chunks. The URL names the upload's owner, sealed, so any process of the gateway
+accepts them. Large chunks are spooled to disk. None is retried: the client asks how much has arrived and continues from
+there.
 
 ai.google.dev/api/files, and google-genai 3.6; read 2026-11.
 """
@@ -40,7 +42,7 @@ _MASTER: Final = "*"
 
 
 def resumes(asked: Asked) -> bool:
-    """Whether it begins such an upload, or is a part of one. Those in one piece are passed on like anything else of Google's."""
+    """Whether it starts or continues a resumable upload. Other uploads are forwarded like any other request of Google's API."""
     return asked.method == "POST" and _PATH.fullmatch(asked.path) is not None and ("upload_id" in asked.query or _begins(asked))
 
 
@@ -49,13 +51,13 @@ def _begins(asked: Asked) -> bool:
 
 
 class Place(Struct, frozen=True, array_like=True):
-    """Where an upload goes on, and whose it is."""
+    """Where an upload continues, and whose it is."""
 
     deployment: str
     path: str
-    """Below the provider's host, with its query."""
+    """Path and query at the provider's host."""
     key: str
-    """The id of the key that began it; `_MASTER` for the master key, empty for who has to show himself again."""
+    """The id of the key that started it; `_MASTER` for the master key, "" if the caller must authenticate again."""
     owner: str
     mark: str = ""
 
@@ -68,7 +70,7 @@ class Place(Struct, frozen=True, array_like=True):
 
 
 async def read(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive) -> tuple[Here, Passing]:
-    """What has come of an upload, and for whom it is sent on. Raises Left and HeadraceError."""
+    """What has arrived of an upload, and the request to forward. Raises Left and HeadraceError."""
     place = None if _begins(asked) else _place(asked.query["upload_id"])
     caller = await _caller(gateway, asked, scope, place)
     here = Here(gateway.router, caller, ReadForm(), gateway.belongings)
@@ -98,7 +100,7 @@ def _unknown() -> Exception:
 
 
 async def _caller(gateway: Gateway, asked: Asked, scope: Scope, place: Place | None) -> Caller:
-    """Who sends it: by the address, where that says so under the master key's seal; else by the key that is shown."""
+    """The caller: the one named in the URL, if that is sealed with the master key; else by the key in the request."""
     if place is not None and place.key and gateway.settings.key and place.opens(gateway.settings.key):
         found = await (gateway.keys.find_administrator() if place.key == _MASTER else gateway.keys.named(place.key))
         if found is None:
@@ -111,7 +113,7 @@ async def _caller(gateway: Gateway, asked: Asked, scope: Scope, place: Place | N
 
 
 class _Begun(Struct, frozen=True, eq=False):
-    """An upload that is about to begin."""
+    """An upload that is about to start."""
 
     sent: Passing
     caller: Caller
@@ -119,7 +121,7 @@ class _Begun(Struct, frozen=True, eq=False):
     address: str
 
     def heads(self, headers: Mapping[str, str]) -> list[tuple[str, str]]:
-        """The provider's answer, with the address at which it goes on here. A key in Google's is left out."""
+        """Headers of the provider's response, with the gateway's URL for the chunks. A key in Google's URL is removed."""
         told = _told(headers)
         if url := headers.get(_URL):
             where = urlsplit(url)
@@ -136,7 +138,7 @@ def _told(headers: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _address(asked: Asked, scope: Scope) -> str:
-    """Of this request, as its client knows it, before a proxy or behind one."""
+    """The URL of this request as its client knows it, also behind a proxy."""
     scheme = asked.headers.get("x-forwarded-proto") or scope.get("scheme", "http")
     host = asked.headers.get("x-forwarded-host") or asked.headers.get("host", "localhost")
     return f"{scheme}://{host}{asked.path}"

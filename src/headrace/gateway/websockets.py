@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket, which lets what is under way end before it closes."""
+"""uvicorn's WebSocket protocol, changed to let calls in progress finish before it closes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from headrace.gateway.responses_sessions import DRAIN, DRAINS
 
 
 class Connection(WebSocketsSansIOProtocol):
-    """One caller's WebSocket."""
+    """One client's WebSocket."""
 
     scope: Any = None
 
     def shutdown(self) -> None:
-        """The server is to end: told to whoever ends by himself, cut for all others."""
+        """On server shutdown, notify a session that ends by itself, and close any other."""
         if self.scope is not None and DRAINS in self.scope and not self.close_sent:
             told: Any = {"type": DRAIN}
             self.queue.put_nowait(told)

@@ -1,4 +1,4 @@
-"""From what the command line said to an application: in one process, or in each of several."""
+"""Builds the application from the command line's settings, in one process or in each of several workers."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ from headrace.gateway.reload import Reloader
 CONFIG: Final = "HEADRACE_CONFIG"
 LOG: Final = "HEADRACE_LOG"
 ADDRESS: Final = "HEADRACE_ADDRESS"
-"""What the parent tells its workers: the configuration's path; `format,level,calls`; a file with the address, for the first to say."""
+"""Environment variables from the parent to its workers: the path of the configuration; `format,level,calls`; a file
+with the address, which the first worker prints.
+"""
 
 
 def app() -> Gateway:
-    """One worker's application, from the environment that its parent left it."""
+    """One worker's application, built from the environment set by its parent."""
     form, level, calls = os.environ.get(LOG, "text,warning,").split(",")
     set_up(form, level, calls=bool(calls))
     path = Path(os.environ[CONFIG]) if os.environ.get(CONFIG) else None
     try:
         served = made(path, read_config(path, os.environ))
-    except ConfigurationError as error:  # it would be the same for the next worker: uvicorn begins none after this status
+    except ConfigurationError as error:  # the next worker would fail the same way: uvicorn starts no other after this status
         print(f"headrace: {error}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)
     served.services.append(Ready(lambda: taken(Path(os.environ[ADDRESS])), begin_listening))
@@ -46,7 +48,7 @@ def app() -> Gateway:
 
 
 def made(path: Path | None, config: Config) -> Gateway:
-    """The application that a configuration describes."""
+    """The application for a configuration."""
     router = config.router()
     served = gateway(router, config.settings, state=_state(router, config.settings))
     served.metrics = _metrics(served)
@@ -62,10 +64,10 @@ def made(path: Path | None, config: Config) -> Gateway:
 
 
 class Ready:
-    """Says where the gateway is once all that a call needs has begun: the last of the services."""
+    """Prints the gateway's address once everything a call needs has started; the last of the services."""
 
     def __init__(self, address: Callable[[], str | None], listen: Callable[[], None] = lambda: None) -> None:
-        """address: None where somebody else has said it. listen: what has connections come here only now."""
+        """address: returns None if another worker prints it. listen: starts accepting connections."""
         self._address, self._listen = address, listen
 
     async def start(self) -> None:
@@ -78,7 +80,7 @@ class Ready:
 
 
 def taken(address: Path) -> str | None:
-    """The address in a file that several workers know: for whoever takes it away."""
+    """The content of the address file, for the worker that removes it first; None for the others."""
     try:
         said = address.read_text()
         address.unlink()
@@ -88,7 +90,9 @@ def taken(address: Path) -> str | None:
 
 
 class Turns:
-    """Lets the event loop have the interpreter back soon from the thread that folds the ledger: each write to the journal gives it away."""
+    """Shortens the interpreter's switch interval: each journal write releases the GIL, and the event loop must get it
+    back soon from the thread that writes the ledger to the database.
+    """
 
     async def start(self) -> None:
         self._before = sys.getswitchinterval()
@@ -99,12 +103,15 @@ class Turns:
 
 
 TURN: Final = 0.0005
-"""Seconds; Python's own five milliseconds are ten times what a call takes here."""
+"""Seconds. Python's default of 5 ms is ten times what a call takes here."""
 
 
 class Memory:
-    """Keeps the collector from looking, call after call, at what was there before the first: catalogues, routes, modules; and the
-    allocator from asking for the pages of a long body anew for each."""
+    """Tunes memory for long-lived processes.
+
+    Objects that exist at startup (catalogs, routes, modules) are excluded from garbage collection, and the allocator
+    keeps the pages of long bodies instead of requesting them again for each.
+    """
 
     async def start(self) -> None:
         gc.collect()
@@ -117,15 +124,19 @@ class Memory:
 
 
 YOUNG: Final = 10_000
-"""New objects between two looks at them: those of a hundred calls or so, of which nearly all are gone by then without it."""
+"""Allocations between two collections: those of about a hundred calls, nearly all of which are freed without it."""
 
 OLDER, OLD = 5, 4
-"""Looks after which those that had outlived one, or two, are looked at as well. Calls that fail and callers who leave end in circles of
-objects: looked at seldom, 230 such a second lay there for minutes, up to 30 MB of them (a million calls, 29 November 2026)."""
+"""Collections after which the next older generation is collected too.
+
+Failed calls and disconnects leave reference cycles: collected rarely, 230 of them per second stayed for minutes, up to
+30 MB (a million calls, 29 November 2026).
+"""
 
 KEPT: Final = 4 << 20
-"""Bytes that are taken and given back once: glibc keeps for further use twice what the largest such block had, and gives back whatever
-else ends its heap. A body of 100 KB is 25 pages."""
+"""Bytes that are allocated and freed once: glibc then keeps twice the largest such block for reuse, and returns
+anything else at the end of its heap. A body of 100 KB is 25 pages.
+"""
 
 
 def _state(router: Router, settings: Settings) -> Lasting:
@@ -142,7 +153,7 @@ def _group_of(router: Router) -> Callable[[str], str]:
 
 
 def _metrics(served: Gateway) -> Any:
-    """What `/metrics` says, where prometheus-client is installed."""
+    """The function that renders `/metrics`; None without prometheus-client."""
     try:
         from headrace.layers.metrics import Metrics  # late: an optional package
     except ImportError:
@@ -155,7 +166,7 @@ def _metrics(served: Gateway) -> Any:
 
 
 def check_workers(config: Config, workers: int) -> None:
-    """Raises ConfigurationError where several processes would each take a limit for themselves."""
+    """Raises ConfigurationError if each of several processes would apply the same limit on its own."""
     options = config.options
     if workers == 1 or any(options.get(name) for name in ("redis_url", "redis_host")):
         return

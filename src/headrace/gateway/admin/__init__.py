@@ -1,1 +1,1 @@
-"""The desk where keys, teams, users, models and spending are administered, in LiteLLM's spellings."""
+"""The admin API for keys, teams, users, models and spending, with LiteLLM's paths and fields."""

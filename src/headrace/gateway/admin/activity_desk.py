@@ -1,4 +1,6 @@
-"""Activity at the desk: what users, teams, customers and tags asked and spent by day, with its parts; in LiteLLM's shapes."""
+"""Daily activity in the admin API: calls and spending of users, teams, end users and tags, with breakdowns, in
+LiteLLM's format.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +21,24 @@ from headrace.gateway.records import Outcome
 from headrace.runtime.sql_drivers import several
 
 MOST: Final = 1_000
-"""Days in one page."""
+"""Days per page."""
 
 _ORGANIZATION: Final = "organization"
-"""In no column: whose it is now is known of keys, teams and users."""
+"""Not a column: the organization is that of the key, team or user as of now."""
 
 _ROOMS: Final[Mapping[str, tuple[str, str]]] = {
     "user": ("user", "user_id"), "team": ("team", "team_ids"), "customer": ("customer", "end_user_ids"), "tag": ("tags", "tags"),
     "organization": (_ORGANIZATION, "organization_ids"),
 }  # fmt: skip
-"""Whose days are told, in which column they stand, and the word of the query that names some."""
+"""By resource: the column that identifies it, and the query parameter that selects some of them."""
 
 
 _ASKED: Final = """coalesce(nullif("group", ''), model) AS asked"""
-"""A call's model group, else what it asked for in vain."""
+"""A call's model group, or the requested model if it matched no group."""
 
 
 class _Sum(Struct, eq=False):
-    """What some calls come to."""
+    """Totals of a number of calls."""
 
     cost: int = 0
     """Nano-dollars."""
@@ -79,7 +81,7 @@ class ActivityDesk:
 
     def _daily(self, column: str, named: str) -> Answering:
         async def daily(question: Question) -> Any:
-            """Each day of `start_date` to `end_date`: sums, and the parts of them by model, provider, key and whose it was."""
+            """Activity per day from `start_date` to `end_date`: totals, and breakdowns by model, provider, key and entity."""
             return await self._days(question, column, named)
 
         return daily
@@ -129,7 +131,7 @@ class ActivityDesk:
         return [row for row in rows if not names or _tags(row) & set(names)] if column == "tags" else rows
 
     async def models(self, question: Question) -> Any:
-        """How many calls and tokens each model group had, day by day."""
+        """Calls and tokens of each model group, per day."""
         rows = await self._calls.grouped([self._calls.day, _ASKED], await self._calls.where(question, days=30))
         groups: dict[str, list[Row]] = {}
         for row in sorted(rows, key=lambda row: row["day"]):
@@ -183,7 +185,7 @@ def _whose_tag(row: Row) -> Iterable[str]:
 
 
 def _by(rows: list[Row], names: Any, keys: Mapping[str, str]) -> dict[str, Any]:
-    """The rows by what `names` says each belongs to, with what of it each key asked for."""
+    """The rows grouped by the names that `names` returns for them, each group with its share by key."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         for name in names(row):

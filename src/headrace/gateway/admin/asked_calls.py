@@ -1,4 +1,4 @@
-"""Questions to the ledger that somebody at the desk may ask: what concerns them, and how its sums are grouped."""
+"""Ledger queries of the admin API: limited to what the caller may see, and grouped."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Calls:
         return int(await self._counter.database.read(chosen.scalar) or 0)
 
     def used(self, name: str) -> str:
-        """What of one class a call used, in SQL."""
+        """SQL for a call's usage of one class."""
         return used_in(name, self._counter.database.sqlite)
 
     async def grouped(self, by: Sequence[str], where: Sequence[Condition], more: Mapping[str, str] = EMPTY) -> list[Row]:
-        """As `sums` has them."""
+        """Rows as from `ledger.reading.sums`."""
         return await self.rows(sums(by, where, more))
 
     async def hashes(self, rows: Sequence[Row]) -> dict[str, str]:
@@ -51,14 +51,16 @@ class Calls:
         return await self._counter.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
 
     async def by_organization(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows whose `whose` is a user, as those of the organization that the call's key, team or user is under now; empty for none."""
+        """The rows with `whose` changed from a user to the current organization of the call's key, team or user; "" for none."""
         kinds = {"key": Kind.KEY, "team": Kind.TEAM, "whose": Kind.USER}
         people = {(kind, row[name]) for row in rows for name, kind in kinds.items() if row[name]}
         terms = await self._counter.database.read(lambda connection: terms_of(connection, people))
         return [{**row, "whose": organization_of(row["key"], row["team"], row["whose"], terms)} for row in rows]
 
     async def where(self, question: Question, days: int | None = None) -> list[Condition]:
-        """What the query asks for, and what the caller may see. days: how many, where no first and last one is named."""
+        """The conditions of the query string and of what the caller may see. days: the default length if there is no
+        start date.
+        """
         said, where = question.query, list[Condition]()
         if not question.sees_all:
             own = "user" if question.caller.user else "key"
@@ -106,7 +108,7 @@ def date_of(day: int) -> str:
 
 
 def at(value: str, name: str, *, end: bool = False) -> float:
-    """A moment from `2026-11-28` (its end, where the end is meant), or from ISO 8601. Raises BadRequestError."""
+    """A time in Unix seconds from ISO 8601 or a day like `2026-11-28`; end: the end of that day. Raises BadRequestError."""
     try:
         found = datetime.fromisoformat(value)
     except ValueError:

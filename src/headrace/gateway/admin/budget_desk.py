@@ -1,4 +1,4 @@
-"""Budgets with names at the desk: limits and dollars that keys, teams, users and customers are given by `budget_id`."""
+"""Named budgets in the admin API: limits and dollars assigned to keys, teams, users and customers by `budget_id`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _GIVEN: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER, Kind.ORGANIZATIO
 
 
 def applied(connection: Connection, holder: Holder, now: float, before: Holder | None = None) -> Holder:
-    """A holder that is about to be kept, with the terms of the budget that it names and did not before. Raises a refusal where there is no
-    such budget, or no such organization.
+    """A holder about to be stored, with the terms of a budget that it newly refers to.
+
+    Raises a refusal if that budget or its organization does not exist.
     """
     above = holder.terms.organization
     if above and (before is None or above != before.terms.organization) and table.get(connection, Kind.ORGANIZATION, above) is None:
@@ -34,7 +35,9 @@ def applied(connection: Connection, holder: Holder, now: float, before: Holder |
 
 
 def merged(terms: Terms, old: Terms, new: Terms, now: float) -> Terms:
-    """Terms whose budget has changed: what was the old one's, or nobody's, is the new one's. What was said of them alone stays."""
+    """Terms after their budget changed: values that came from the old budget, or are unset, come from the new one;
+    others stay.
+    """
     own = {name: getattr(terms, name) for name in _FIELDS}
     said = {name: value for name, value in own.items() if value not in (getattr(old, name), getattr(NOTHING, name))}
     if "budget" in said:  # dollars and their period belong together
@@ -56,7 +59,7 @@ def named(connection: Connection, id: str) -> Terms:
 
 
 def _terms(connection: Connection, id: str) -> Terms:
-    """The same of one that may be gone by now."""
+    """The terms of a budget that may no longer exist."""
     found = table.get(connection, Kind.BUDGET, id) if id else None
     return NOTHING if found is None else found.terms
 
@@ -76,7 +79,7 @@ class BudgetDesk:
         }
 
     async def new(self, question: Question) -> Any:
-        """A budget: whoever is given its `budget_id` has its limits, and as many dollars of its own."""
+        """Create a budget. Whoever is assigned its `budget_id` gets its limits, and its dollars for itself."""
         body, now = question.body, self._counter.clock()
         check_names(body, WORDS)
         id = text("budget_id", body["budget_id"]) if body.get("budget_id") else str(uuid.uuid4())
@@ -90,7 +93,7 @@ class BudgetDesk:
         return budget_shape(await self._counter.change(put, "budget"))
 
     async def update(self, question: Question) -> Any:
-        """What is given counts, for all who have the budget; the rest stays, and so does what was said of one of them alone."""
+        """Change a budget for all who have it. Omitted fields stay, and so do values set on one of them alone."""
         check_names(question.body, WORDS)
         id, now = text("budget_id", question.body.get("budget_id")), self._counter.clock()
 
@@ -103,7 +106,7 @@ class BudgetDesk:
         return budget_shape(budget)
 
     async def delete(self, question: Question) -> Any:
-        """Whoever had it has no limits of it any more."""
+        """Delete a budget. Whoever had it loses its limits."""
         id, now = text("id", question.body.get("id")), self._counter.clock()
 
         def work(connection: Connection) -> list[Holder]:
@@ -130,7 +133,7 @@ class BudgetDesk:
         return [budget_shape(one) for one in await self._all()]
 
     async def settings(self, question: Question) -> Any:
-        """What can be said of a budget, and what is said of `budget_id`."""
+        """The fields of a budget, with the values of `budget_id`."""
         id = text("budget_id", question.query.get("budget_id"))
         shown = budget_shape(await self._counter.database.read(lambda connection: _found(connection, id)))
         return [{"field_name": name, "field_value": shown.get(name), "stored_in_db": True} for name in BUDGET]
@@ -151,7 +154,7 @@ def _found(connection: Connection, id: str) -> Holder:
 
 
 def _hand_on(connection: Connection, id: str, old: Terms, new: Terms, now: float, name: str | None = None) -> list[Holder]:
-    """Give all who have a budget its new terms. name: the budget that they have from now on; the same where none is given."""
+    """Apply a budget's new terms to all who have it. name: the budget they have from now on; None for the same."""
 
     def given(one: Holder) -> Holder:
         terms = replace(merged(one.terms, old, new, now), budget_id=id if name is None else name)

@@ -1,4 +1,4 @@
-"""What the desk's clerks work with: the holders' table, what was spent, and who must hear of a change."""
+"""Shared by the handlers of the admin API: the holders' table, spending, and notification of changes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import Connection, several
 
 Need: TypeAlias = Literal["admin", "look", "anyone"]
-"""Who may ask: administrators; whoever may see everything; everybody, for what is their own."""
+"""Who may call: administrators; those who may see everything; anyone, limited to what is their own."""
 
 
 class Question(Struct, frozen=True, eq=False):
-    """What somebody asks at the desk."""
+    """A request to the admin API."""
 
     caller: Caller
     body: Mapping[str, Any]
     query: Mapping[str, str]
     part: str = ""
-    """What stands in the path."""
+    """The variable part of the path."""
 
     @property
     def sees_all(self) -> bool:
@@ -40,7 +40,7 @@ class Question(Struct, frozen=True, eq=False):
 
     @property
     def said(self) -> Mapping[str, Any]:
-        """The body, else what stands in the address."""
+        """The body, or the query string if there is none."""
         return self.body or self.query
 
 
@@ -54,7 +54,7 @@ class Route(Struct, frozen=True, eq=False):
 
 
 def blocking(answer: Callable[[Question, bool], Awaitable[Any]]) -> dict[str, Route]:
-    """`block` and `unblock` of a room."""
+    """The routes `block` and `unblock` of a resource."""
 
     def way(blocked: bool) -> Route:
         async def asked(question: Question) -> Any:
@@ -75,7 +75,10 @@ class Counter:
         self.standing = NOTHING_SAID
 
     async def change(self, work: Callable[[Connection], Holder | None], missing: str) -> Holder:
-        """Do `work`, and let this process know at once. Raises a refusal with status 404 where there is nobody to change."""
+        """Run `work` in a transaction and drop the holder from this process's cache.
+
+        Raises a refusal with status 404 if `work` returns None.
+        """
         holder = await self.database.write(work)
         if holder is None:
             raise not_found(missing)
@@ -83,7 +86,7 @@ class Counter:
         return holder
 
     async def spent(self, holders: Iterable[Holder]) -> dict[tuple[Kind, str], int]:
-        """Nano-dollars that each has spent in the present period of its budget, ever where it has none."""
+        """Nano-dollars that each has spent in the current period of its budget, or ever if it has no period."""
         await self.ledger.fold()
         now = self.clock()
         periods = {(one.kind.value, one.id, one.terms.period_at(now)[0]): (one.kind, one.id) for one in holders}
@@ -156,7 +159,7 @@ def holds(text: str, *names: str) -> bool:
 
 
 def _spent(connection: Connection, periods: Iterable[tuple[str, str, float]]) -> list[tuple[Any, ...]]:
-    """Kind, id, beginning and nano-dollars of these periods, and of others of the same holders."""
+    """Kind, id, start and nano-dollars of these periods, and of others of the same holders."""
     ids, rows = sorted({id for _, id, _ in periods}), []
     for first in range(0, len(ids), AT_ONCE):
         marks, given = several("id", ids[first : first + AT_ONCE])
@@ -165,11 +168,11 @@ def _spent(connection: Connection, periods: Iterable[tuple[str, str, float]]) ->
 
 
 AT_ONCE: Final = 5_000
-"""Parameters of one statement; SQLite takes 32,766."""
+"""Parameters of one statement; SQLite allows 32,766."""
 
 
 def not_found(what: str, code: str = "not_found") -> HeadraceError:
-    """code: as the error tells it to programs, which would take it for an unknown model else."""
+    """code: the error's code for programs, which would otherwise read it as an unknown model."""
     return refusal(404, Failing.NOT_FOUND, f"there is no {what}", code=code)
 
 

@@ -1,4 +1,4 @@
-"""Customers at the desk: whom callers ask for (`user` of a body), with limits and budgets of their own, in LiteLLM's words."""
+"""Customers in the admin API: the end users that calls name (`user` of a body), with limits and budgets, in LiteLLM's fields."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HELD: Final = (
     "rpm_limit", "tpm_limit", "rpd_limit", "tpd_limit", "max_parallel_requests", "max_budget", "budget_duration", "budget_id", "metadata",
 )  # fmt: skip
 CUSTOMER: Final = (*_HELD, "user_id", "alias", "blocked", "spend")
-"""What a customer may have: it holds no key, so it chooses no models."""
+"""The fields of a customer: it has no key, so it selects no models."""
 
 
 class CustomerDesk:
@@ -41,7 +41,7 @@ class CustomerDesk:
         return {f"/{room}/{name}": route for room in ("customer", "end_user") for name, route in ways.items()}
 
     async def new(self, question: Question) -> Any:
-        """A customer by the name that callers give in `user`. Whoever is asked for and stands here nowhere has no limits."""
+        """Create a customer with the id that calls give in `user`. A user who is not a customer here has no limits."""
         check_names(question.body, CUSTOMER)
         if not question.body.get("user_id"):
             raise BadRequestError("user_id must say what callers give as `user`")

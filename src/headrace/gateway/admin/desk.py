@@ -1,4 +1,4 @@
-"""The desk: who may ask what, and which clerk answers."""
+"""The admin API: its routes, and who may call them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WORDS: Final[Mapping[str, Iterable[str]]] = {
     "/key/": (*TERMS, *OWN), "/team/": TEAM, "/user/": USER, "/customer/": CUSTOMER, "/end_user/": CUSTOMER,
     "/budget/": BUDGET_WORDS, "/organization/": ORGANIZATION, "/tag/": TAG,
 }  # fmt: skip
-"""What a body may say, by the room."""
+"""The fields of a body, by resource."""
 
 
 class AdminDesk:
@@ -67,11 +67,11 @@ class AdminDesk:
         }
 
     def use(self, standing: Standing) -> None:
-        """Keys and users that are made from now on have these terms."""
+        """Keys and users created from now on get these terms."""
         self._counter.standing = standing
 
     async def start(self) -> None:
-        """Take in the deployments that were added at run time."""
+        """Load the deployments that were added at run time."""
         await self._models.refresh()
 
     async def watch(self) -> None:
@@ -87,7 +87,7 @@ class AdminDesk:
             yield Desired(path.replace("{}", "{part}"), route.methods, what, schemas_of(words))
 
     async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:
-        """JSON. Raises refusals with status 400, 403, 404 and 405."""
+        """The response as JSON. Raises a refusal with status 400, 403, 404 or 405."""
         route, part = self._find(asked.path)
         if asked.method not in route.methods:
             raise refusal(405, Kind.BAD_REQUEST, f"{asked.path} takes {', '.join(route.methods)}, not {asked.method}")

@@ -1,4 +1,4 @@
-"""Forms of the desk: LiteLLM's words for terms in, its shapes of keys, teams and users out."""
+"""Formats of the admin API: parses LiteLLM's fields into terms, and renders keys, teams and users in LiteLLM's format."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def amount(name: str, value: Any) -> int:
 
 
 def money(name: str, value: Any) -> int:
-    """Dollars as nano-dollars."""
+    """Nano-dollars, from dollars."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
         raise BadRequestError(f"{name} must be a number of dollars above 0, got {value!r}")
     return max(1, round(value * NANO))
@@ -83,12 +83,12 @@ def aliases(name: str, value: Any) -> dict[str, str]:
 
 
 def amounts(name: str, value: Any) -> dict[str, int]:
-    """A whole number for each model."""
+    """An integer per model."""
     return {model: amount(f"{name}.{model}", given) for model, given in mapping(name, value).items()}
 
 
 def allowances(name: str, value: Any) -> dict[str, Allowance]:
-    """Dollars for each model: `{"gpt-4o": 5}`, or with a period `{"gpt-4o": {"budget_limit": 5, "time_period": "30d"}}`."""
+    """A budget per model: `{"gpt-4o": 5}`, or with a period `{"gpt-4o": {"budget_limit": 5, "time_period": "30d"}}`."""
     return {model: _allowance(f"{name}.{model}", given) for model, given in mapping(name, value).items()}
 
 
@@ -123,12 +123,12 @@ TERMS: Final[Mapping[str, tuple[str, Read]]] = {
     "metadata": ("metadata", mapping),
     "store_prompts_in_spend_logs": ("content", flag),
 }
-"""LiteLLM's words for terms, and ours."""
+"""LiteLLM's names of terms, and headrace's."""
 
 BUDGET: Final = (
     "max_budget", "budget_duration", "rpm_limit", "tpm_limit", "rpd_limit", "tpd_limit", "max_parallel_requests", "model_max_budget",
 )  # fmt: skip
-"""Of these, what a budget with a name may say."""
+"""Those of them that a named budget may set."""
 
 _SCHEMAS: Final[Mapping[Read, Mapping[str, Any]]] = {
     text: {"type": "string"},
@@ -146,7 +146,7 @@ _SCHEMAS: Final[Mapping[Read, Mapping[str, Any]]] = {
 
 
 def schemas_of(words: Iterable[str]) -> dict[str, Any]:
-    """The words of a body as JSON schemas. Of those that are no terms it is said only that there are."""
+    """The fields of a body as JSON schemas. Fields that are no terms get an empty schema."""
     return {word: _SCHEMAS[TERMS[word][1]] if word in TERMS else {} for word in words}
 
 
@@ -157,14 +157,14 @@ MOST_FORMS: Final = 500
 
 
 def forms_of(name: str, value: Any) -> list[dict[str, Any]]:
-    """Forms that are sent together. Raises BadRequestError."""
+    """A list of bodies sent in one request. Raises BadRequestError."""
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_FORMS or not all(isinstance(one, dict) for one in value):
         raise BadRequestError(f"{name} must be a list of 1 to {MOST_FORMS} objects, got {shape(value)}")
     return value
 
 
 def check_names(body: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raises BadRequestError for a word that would change nothing. One that asks for nothing, as some scripts send, is let pass."""
+    """Raises BadRequestError for an unknown field, unless its value is empty, as some scripts send it."""
     allowed = frozenset(known)
     unknown = [name for name, value in body.items() if name not in allowed and value not in _EMPTY and value != "default"]
     if unknown:
@@ -172,7 +172,7 @@ def check_names(body: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 def terms_of(body: Mapping[str, Any], before: Terms, now: float) -> Terms:
-    """Terms with what a body says of them; null takes a term back. Raises BadRequestError that names the field."""
+    """`before` with the fields of a body; null resets a term. Raises BadRequestError naming the field."""
     changed: dict[str, Any] = {}
     for name, (field, read) in TERMS.items():
         if name in body:
@@ -190,7 +190,8 @@ def terms_of(body: Mapping[str, Any], before: Terms, now: float) -> Terms:
     return terms
 
 
-# ---- shapes ----------------------------------------------------------------------------------------------------------------------
+# ---- responses
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def moment(seconds: float | None) -> str | None:
@@ -202,7 +203,7 @@ def dollars(nano: int) -> float:
 
 
 def terms_shape(holder: Holder, spent: int, now: float) -> dict[str, Any]:
-    """What keys, teams and users have in common."""
+    """The fields that keys, teams and users have in common."""
     terms = holder.terms
     ends = terms.period_at(now)[1] if terms.budget_duration else None
     return {
@@ -237,7 +238,7 @@ def key_status(key: Holder, now: float) -> str:
 
 
 def key_shape(key: Holder, spent: int, now: float) -> dict[str, Any]:
-    """A key as it is shown: never the token."""
+    """A key as it is shown: without its token."""
     return {
         "token": key.hash,
         "token_id": key.hash,

@@ -1,4 +1,4 @@
-"""Health at the desk: deployments asked now or lately, what checks have found, and how much is under way."""
+"""Health in the admin API: checks of deployments, the latest results, and the number of calls in flight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.routing.plan import Deployment
 from headrace.runtime.sql_drivers import DatabaseError
 
 MOST: Final = 1000
-"""Groups whose latest answer is kept."""
+"""Groups whose latest result is kept."""
 
 
 class HealthDesk:
@@ -25,7 +25,7 @@ class HealthDesk:
         self._counter = counter
         self._asking = asyncio.Lock()
         self._found: dict[str | None, tuple[float, dict[str, Any]]] = {}
-        """When each group (None: all) was asked last, by the monotonic clock, and what came of it."""
+        """By group (None: all), when it was last checked, by the monotonic clock, and the result."""
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -37,19 +37,20 @@ class HealthDesk:
         }
 
     async def health(self, question: Question) -> Any:
-        """Ask each deployment a small question: of one `model`, the one with that `model_id`, or all. `cached`: seconds that an answer may
-        be old; 0 asks now.
+        """Send a small test call to each deployment: of one `model`, the one with that `model_id`, or all.
+
+        `cached`: seconds for which an earlier result may be reused; 0 checks now.
         """
         router, most = self._counter.router, _seconds(question.query.get("cached", "0"))
         model = question.query.get("model") or question.query.get("model_id")
         if model and not (router.serves(model) or router.has_model_id(model)):
             raise not_found(f"model {model!r}")
-        async with self._asking:  # who asks meanwhile has the same answer, where it may be a little old
+        async with self._asking:  # concurrent requests get the same result, if it may be a little old
             at, found = self._found.get(model, (0.0, {}))
             if not found or time.monotonic() - at > most:
                 found = await self._asked(model)
                 at = time.monotonic()
-                if len(self._found) >= MOST:  # names that patterns serve have no end
+                if len(self._found) >= MOST:  # there is no end of model names that patterns match
                     self._found.clear()
                 self._found[model] = at, found
         return {**found, "age": round(time.monotonic() - at, 3)}
@@ -61,7 +62,7 @@ class HealthDesk:
         return {**lists, **{f"{name}_count": len(side) for name, side in sides.items()}}
 
     async def latest(self, question: Question) -> Any:
-        """What checks and calls have found of each deployment, without asking anybody."""
+        """The latest results of health checks and calls for each deployment, without a new check."""
         router = self._counter.router
         found = router.health()
         groups = {id: one.group for id in found if (one := router.get_deployment(id)) is not None}
@@ -69,14 +70,14 @@ class HealthDesk:
         return {"latest_health_checks": told, "total_models": len(told)}
 
     async def backlog(self, question: Question) -> Any:
-        """How many calls of this process are under way, and how many wait."""
+        """How many calls of this process are in flight, and how many are queued."""
         snapshot = self._counter.router.snapshot()
         under_way = sum(one["in_flight"] for one in snapshot["deployments"].values())
         waiting = dict(snapshot["queues"])
         return {"in_flight_requests": under_way, "queued_requests": sum(waiting.values()), "queues": waiting}
 
     async def services(self, question: Question) -> Any:
-        """Whether a `service` that the gateway leans on answers: its `database`. Logs go to no service here; `/metrics` is asked."""
+        """Whether a `service` that the gateway depends on responds; the only one is its `database`. Metrics are at `/metrics`."""
         named = question.query.get("service", "")
         if named != "database":
             raise BadRequestError(f"service must be database, got {named!r}: this gateway sends to no other; metrics are had at /metrics")
@@ -88,8 +89,10 @@ class HealthDesk:
         return {"status": "success", "message": f"the database answered after {(time.monotonic() - began) * 1000:.1f} ms"}
 
     async def test_connection(self, question: Question) -> Any:
-        """Ask a deployment a small question: one that is there, or one that is not yet. `litellm_params` with the model alone, or
-        `model_info.id`, name one of the gateway's; any other parameter makes it a new one, which has only what is given.
+        """Send a small test call to a deployment, existing or not.
+
+        `litellm_params` with the model alone, or `model_info.id`, refers to one of the gateway's; with any other
+        parameter it is a new one that has only what is given.
         """
         check_names(question.body, ("mode", "litellm_params", "model_info"))
         params = mapping("litellm_params", question.body.get("litellm_params"))
@@ -107,7 +110,7 @@ class HealthDesk:
             return _result(await router.ahealth_check())
 
     def _known(self, model: str, id: Any) -> Deployment | None:
-        """The deployment with that id, of that group, or of the provider's model of that name."""
+        """The deployment with that id, in that group, or with that provider's model."""
         router = self._counter.router
         found = router.get_deployment(id) if isinstance(id, str) else router.get_deployment_by_model_group_name(model)
         named = [one for one in map(router.get_deployment, router.get_model_ids()) if one is not None and one.model == model]
@@ -115,7 +118,7 @@ class HealthDesk:
 
 
 def _result(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a check of one deployment came to."""
+    """The result of checking one deployment."""
     for row in found["healthy_endpoints"]:
         return {"status": "success", "result": shown(row)}
     for row in found["unhealthy_endpoints"]:

@@ -1,4 +1,4 @@
-"""Virtual keys at the desk: made, shown, changed, rotated, blocked, deleted."""
+"""Virtual keys in the admin API: create, show, change, rotate, block, delete."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headrace.gateway.keys.tokens import PREFIX, SHORTEST, hash_of, hint_of, new
 from headrace.runtime.sql_drivers import Connection, TakenError
 
 OWN: Final = ("key", "key_alias", "duration", "user_id", "team_id", "blocked", "spend")
-"""Words of a key's form besides those of its terms."""
+"""The fields of a key besides its terms."""
 
 
 def draft(body: Mapping[str, Any], now: float) -> tuple[Holder, str]:
-    """A new key, and its token: shown once and kept nowhere. Raises BadRequestError."""
+    """A new key and its token, which is shown once and never stored. Raises BadRequestError."""
     check_names(body, (*TERMS, *OWN))
     token = own_token(body["key"]) if body.get("key") else new_token()
     key = Holder(
@@ -32,14 +32,14 @@ def draft(body: Mapping[str, Any], now: float) -> tuple[Holder, str]:
 
 
 def own_token(value: Any) -> str:
-    """A token that somebody chose. Its value is never repeated."""
+    """A token chosen by the user. Errors do not repeat its value."""
     if not isinstance(value, str) or not value.startswith(PREFIX) or len(value) < SHORTEST:
         raise BadRequestError(f"key must begin with {PREFIX} and have at least {SHORTEST} characters; leave it out to have one made")
     return value
 
 
 def changed(key: Holder, body: Mapping[str, Any], now: float) -> Holder:
-    """A key with what a form says of it."""
+    """A key with the fields of a body applied."""
     said: dict[str, Any] = {"updated": now, "terms": terms_of(body, key.terms, now)}
     for name, field in (("key_alias", "name"), ("user_id", "user"), ("team_id", "team")):
         if name in body:
@@ -54,7 +54,7 @@ def changed(key: Holder, body: Mapping[str, Any], now: float) -> Holder:
 
 
 def reset(terms: Terms, spend: Any, now: float) -> Terms:
-    """What was spent counts no more: another period begins."""
+    """Terms with a new budget period, so that earlier spending no longer counts."""
     if spend != 0:
         raise BadRequestError("spend can be set to 0 alone: what was spent is the ledger's to know")
     return replace(terms, budget_since=now)
@@ -87,7 +87,7 @@ class KeyDesk:
         return await self.made(self._counter.standing.new_key(question.body))
 
     async def made(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A new key, with its token, and the user that it is for, where there is none yet. Raises BadRequestError."""
+        """Create a key, and its user if that does not exist yet; the response includes the token. Raises BadRequestError."""
         now = self._counter.clock()
         key, token = draft(body, now)
 
@@ -166,7 +166,7 @@ class KeyDesk:
         return {"deleted_keys": [*names, *aliases]}
 
     async def info(self, question: Question) -> Any:
-        """Of the key that is named, else of the one that asks."""
+        """The named key, or the caller's own."""
         named = question.query.get("key")
         own = question.caller.key
         key = await self._counter.database.read(
@@ -200,7 +200,7 @@ class KeyDesk:
         return {"keys": shown if whole else [one["token"] for one in shown], **told}
 
     async def aliases(self, question: Question) -> Any:
-        """What keys are called, those with `search` in it."""
+        """The aliases of keys, filtered by `search`."""
         query = question.query
         where = {"team": query["team_id"]} if query.get("team_id") else {}
         page = page_of(query, 50, "size")
@@ -210,18 +210,18 @@ class KeyDesk:
         return {"aliases": found[page.first : page.first + page.size], **told}
 
     async def health(self, question: Question) -> Any:
-        """Who is let in with its key hears that it is healthy."""
+        """Whether the key works: a caller whose key is accepted gets `healthy`."""
         return {"key": "healthy", "logging_callbacks": None}
 
     async def service(self, question: Question) -> Any:
-        """A key of a team and of no user."""
+        """Create a key that belongs to a team and to no user."""
         text("team_id", question.body.get("team_id"))
         if question.body.get("user_id"):
             raise BadRequestError("user_id must be left out: such a key is its team's alone")
         return await self.made({**self._counter.standing.new_key(question.body), "user_id": None})
 
     async def several(self, question: Question) -> Any:
-        """Of all the keys that are named, in their order; those that there are."""
+        """Those of the named keys that exist, in the given order."""
         names = texts("keys", question.body.get("keys"))
         hashes = [_named(name) for name in names]
         found = await self._counter.database.read(lambda connection: [table.by_hash(connection, hash) for hash in hashes])
@@ -229,7 +229,7 @@ class KeyDesk:
         return {"key": list(names), "info": await self._counter.all_shown(keys, key_shape)}
 
     async def regenerate(self, question: Question) -> Any:
-        """Another token for the same key. grace_period: how long the old one is good yet, at once not any more without it."""
+        """Give a key a new token. grace_period: how long the old token stays valid; without it, it becomes invalid at once."""
         body = question.body
         check_names(body, (*TERMS, *OWN, "grace_period", "new_key"))
         hash = _named(question.part or body.get("key"))
@@ -250,11 +250,11 @@ class KeyDesk:
         return {**told, **await self._counter.shown(key, key_shape)}
 
     async def reset_all(self, question: Question) -> Any:
-        """What keys and teams have spent counts no more, for all of them at once. The ledger keeps its calls."""
+        """Reset the spend of all keys and teams. The ledger keeps its calls."""
         now = self._counter.clock()
 
         def work(connection: Connection) -> list[Holder]:
-            table.next_revision(connection, table.WHAT)  # who changes one at the same time waits
+            table.next_revision(connection, table.WHAT)  # concurrent changes wait here
             found = [*table.listed(connection, Kind.KEY), *table.listed(connection, Kind.TEAM)]
             return [table.put(connection, replace(one, terms=reset(one.terms, 0, now), updated=now)) for one in found]
 
@@ -269,19 +269,19 @@ class KeyDesk:
 
 
 def rotated(key: Holder, token: str, now: float, grace: float) -> Holder:
-    """The key with another token. grace: seconds for which the old one is good yet."""
+    """The key with a new token. grace: seconds for which the old token stays valid."""
     former = (key.hash, now + grace) if grace else (None, None)
     return replace(key, hash=hash_of(token), hint=hint_of(token), former=former[0], former_until=former[1], updated=now)
 
 
 def _named(value: Any) -> str:
-    """The hash of a key, that is named by its token or by that hash."""
+    """The hash of a key, given its token or that hash."""
     named = text("key", value)
     return hash_of(named) if named.startswith(PREFIX) else named
 
 
 def check_alias(connection: Connection, key: Holder) -> None:
-    """Raises BadRequestError."""
+    """Raises BadRequestError if another key has this alias."""
     if key.name and table.is_taken(connection, key):
         raise BadRequestError(f"key_alias {key.name!r} is another key's")
 

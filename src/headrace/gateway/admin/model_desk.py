@@ -1,4 +1,4 @@
-"""Models at the desk: which there are and what is known of them; deployments added at run time, for all processes and the next start."""
+"""Models in the admin API: list and describe them, and add deployments at run time, for all processes and across restarts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headrace.runtime.sql_drivers import Connection, DatabaseError
 log: Final = logging.getLogger("headrace.gateway")
 
 LOOK: Final = 2.0
-"""Seconds between looks at what other processes added."""
+"""Seconds between checks for changes by other processes."""
 WHAT: Final = "deployments"
 ENTRY: Final = ("model_name", "litellm_params", "model_info")
 COLUMNS: Final = ("id", "entry", "deleted", "revision")
@@ -32,7 +32,10 @@ FROM_ENVIRONMENT: Final = "os.environ/"
 
 
 def checked(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of a model_list. Raises BadRequestError: a secret is named there, not written: the database is no place for one."""
+    """An entry of a `model_list`. Raises BadRequestError.
+
+    A secret must be given as the name of an environment variable, as the database is no place for secrets.
+    """
     check_names(body, ENTRY)
     params = mapping("litellm_params", body.get("litellm_params"))
     for name, value in params.items():
@@ -50,7 +53,7 @@ class ModelDesk:
         self._counter = counter
         self._revision = 0
         self._entries: dict[str, dict[str, Any]] = {}
-        """Those that stand in the database, by id."""
+        """Deployments stored in the database, by id."""
 
     def routes(self) -> dict[str, Route]:
         info = Route(("GET",), "anyone", self.info)
@@ -78,7 +81,7 @@ class ModelDesk:
         return self._row(id, entry)
 
     async def update(self, question: Question) -> Any:
-        """What is given counts; the rest stays."""
+        """Change a deployment; omitted fields stay."""
         info = mapping("model_info", question.body.get("model_info") or {})
         id = self._kept(question.part or info.get("id") or question.body.get("model_id"))
         before = self._entries[id]
@@ -105,7 +108,7 @@ class ModelDesk:
         raise not_found(f"deployment {named!r}")
 
     async def _put(self, id: str, entry: dict[str, Any]) -> None:
-        """At the Router first: what cannot work is not kept."""
+        """Add it to the Router first, so that an entry that does not work is not stored."""
         try:
             self._counter.router.upsert_deployment(entry)
         except ConfigurationError as error:
@@ -120,10 +123,13 @@ class ModelDesk:
     def _row(self, id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         return {"model_id": id, **entry, "litellm_params": shown(entry["litellm_params"])}
 
-    # ---- what others change
+    # ---- changes by other processes
 
     async def watch(self) -> None:
-        """See what other processes add and delete, until cancelled; put back what a new configuration has swept away."""
+        """Follow changes by other processes until cancelled.
+
+        Deployments that a reloaded configuration removed are added again.
+        """
         while True:
             await asyncio.sleep(LOOK)
             try:
@@ -151,10 +157,10 @@ class ModelDesk:
         except ConfigurationError as error:
             log.error("deployment %s of the database cannot work here: %s", id, error)
 
-    # ---- looking
+    # ---- reading
 
     async def info(self, question: Question) -> Any:
-        """litellm_model_id: one deployment alone."""
+        """The deployments. litellm_model_id: only this one."""
         wanted = question.query.get("litellm_model_id")
         found = [one for one in self._seen(question) if not wanted or one.id == wanted]
         if wanted and not found:
@@ -162,7 +168,7 @@ class ModelDesk:
         return {"data": [self._described(one) for one in found]}
 
     async def pages(self, question: Question) -> Any:
-        """The same page by page, those with `search` in their name, or of one `model`."""
+        """The deployments page by page; `search` filters by name, `model` selects one model group."""
         said = question.query
         page = page_of(said, 50, "size")
         found = [one for one in self._seen(question) if said.get("search", "") in one.group and said.get("model", one.group) == one.group]
@@ -186,7 +192,7 @@ class ModelDesk:
         return {"data": [group_info(name, members).model_dump() for name, members in groups.items() if not wanted or name == wanted]}
 
     async def count(self, question: Question) -> Any:
-        """Tokens of a `prompt` or of `messages` (and `tools`), counted here: no provider is asked."""
+        """The number of tokens of a `prompt` or of `messages` (and `tools`), counted locally without calling a provider."""
         body = question.body
         name, prompt, messages, tools = text("model", body.get("model")), body.get("prompt"), body.get("messages"), body.get("tools")
         if prompt is None and messages is None:
@@ -199,13 +205,13 @@ class ModelDesk:
         return counted_here(name, name if deployment is None else deployment.model, said, {"tools": tools}).model_dump()
 
     def _behind(self, question: Question, name: str) -> Deployment | None:
-        """What the caller means by a name, where that is for it to see."""
+        """The deployment behind a model name, if the caller may see it."""
         found = self._counter.router.get_deployment_by_model_group_name(question.caller.meant(name))
         return found if found is not None and (question.sees_all or question.caller.may_call(name, found.group)) else None
 
     async def parameters(self, question: Question) -> Any:
-        """Parameters in OpenAI's words that the provider of a `model` is not known to refuse."""
-        from headrace.models.parameters import get_supported_openai_params  # late: few ask
+        """The OpenAI parameters that the provider of a `model` supports, as far as known."""
+        from headrace.models.parameters import get_supported_openai_params  # late: rarely requested
 
         name = text("model", question.query.get("model"))
         deployment = self._behind(question, name)
@@ -217,7 +223,7 @@ class ModelDesk:
 
 
 def shown(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters without secrets."""
+    """The parameters without secrets."""
     return {name: value for name, value in params.items() if not secret(name)}
 
 

@@ -1,4 +1,4 @@
-"""Organizations at the desk: above teams and keys, with models, limits, budgets and members of their own."""
+"""Organizations in the admin API: above teams and keys, with their own models, limits, budgets and members."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from headrace.runtime.sql_drivers import Connection
 _UNFIT: Final = ("tags", "user_role", "user_email", "model_aliases", "aliases")
 ORGANIZATION: Final = (*[word for word in TERMS if word not in _UNFIT], "organization_alias", "blocked", "spend")
 ROLES: Final = ("org_admin", "internal_user", "internal_user_viewer")
-"""LiteLLM's. Whoever is a member sees the organization; what administrators do, the gateway's alone do here."""
+"""LiteLLM's. A member sees the organization; only the gateway's administrators can change it."""
 _MEMBER: Final = ("role", "user_id", "user_email")
 
 
 class _Organizations(People):
     def changed(self, holder: Holder, body: Mapping[str, Any]) -> Holder:
-        """`organization_id` says which one is meant, not which one is above it."""
+        """`organization_id` names the organization itself, not one above it."""
         return super().changed(holder, {name: value for name, value in body.items() if name != self.id})
 
 
@@ -46,7 +46,10 @@ class OrganizationDesk:
         }
 
     async def new(self, question: Question) -> Any:
-        """An organization: teams, keys and users that name it by `organization_id` are under its terms, besides their own."""
+        """Create an organization.
+
+        Its terms apply to the teams, keys and users with its `organization_id`, in addition to their own.
+        """
         check_names(question.body, ORGANIZATION)
         text("organization_alias", question.body.get("organization_alias"))
         return await self._shown(await self._all.make(question.body))
@@ -57,7 +60,7 @@ class OrganizationDesk:
         return await self._shown(await self._all.change(said.get("organization_id"), lambda one: self._all.changed(one, said)))
 
     async def delete(self, question: Question) -> Any:
-        """With its teams and all keys of theirs: they must not outlive who bears their limits."""
+        """Delete organizations with their teams and all their keys, which must not outlive the limits they are under."""
         ids, now = texts("organization_ids", question.body.get("organization_ids")), self._counter.clock()
 
         def work(connection: Connection) -> tuple[list[Holder], list[Holder]]:
@@ -80,7 +83,7 @@ class OrganizationDesk:
         return await self._counter.all_shown(gone, organization_shape)
 
     async def info(self, question: Question) -> Any:
-        """With its teams and members; by POST of all `organizations` that are named."""
+        """An organization with its teams and members; by POST all those in `organizations`."""
         if "organizations" in question.body:
             return [await self._whole(question, id) for id in texts("organizations", question.body["organizations"])]
         return await self._whole(question, question.query.get("organization_id"))
@@ -102,7 +105,7 @@ class OrganizationDesk:
         }  # fmt: skip
 
     async def page(self, question: Question) -> Any:
-        """Those that the caller may see; of that `org_id`, or with `org_alias` in their name."""
+        """The organizations that the caller may see, filtered by `org_id`, or by `org_alias` in their name."""
         id, alias = question.query.get("org_id"), question.query.get("org_alias", "").lower()
         seen = [one for one in await self._all.all() if _sees(question, one) and id in (None, "", one.id) and alias in one.name.lower()]
         return await self._counter.all_shown(seen, organization_shape)
@@ -139,7 +142,7 @@ class OrganizationDesk:
         return await self._shown(changed)
 
     async def _member(self, given: Any) -> Member:
-        """As LiteLLM writes it: `{"role": "internal_user", "user_id": "…"}`, or with the `user_email` of a user."""
+        """A member in LiteLLM's format: `{"role": "internal_user", "user_id": "…"}`, or with the `user_email` of a user."""
         said = {name: value for name, value in mapping("member", given).items() if name in _MEMBER}
         role = said.get("role") or "internal_user"
         if role not in ROLES:

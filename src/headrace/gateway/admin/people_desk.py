@@ -1,4 +1,4 @@
-"""Teams and users at the desk."""
+"""Teams and users in the admin API."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MEMBER: Final = ("role", "user_id", "user_email")
 
 
 def member_of(given: Any, users: Iterable[Holder] = ()) -> Member:
-    """One of a team, as LiteLLM writes it: `{"role": "user", "user_id": "…"}`, or with the `user_email` of one of `users`."""
+    """A team member in LiteLLM's format: `{"role": "user", "user_id": "…"}`, or with the `user_email` of one of `users`."""
     said = mapping("member", given)
     check_names(said, _MEMBER)
     role = said.get("role", "user")
@@ -61,7 +61,7 @@ def member_of(given: Any, users: Iterable[Holder] = ()) -> Member:
 
 
 class People:
-    """What is done alike with teams and with users."""
+    """Operations that holders of one kind have in common: create, change, find, remove."""
 
     def __init__(self, counter: Counter, kind: Kind, id: str, alias: str, shape: Callable[[Holder, int, float], dict[str, Any]]) -> None:
         self.counter = counter
@@ -107,7 +107,7 @@ class People:
         return holder
 
     async def remove(self, ids: tuple[str, ...]) -> list[Holder]:
-        """With the keys that are theirs: a key must not outlive whoever bears its limits."""
+        """Delete holders with their keys, which must not outlive the limits they are under."""
         now = self.counter.clock()
 
         def work(connection: Connection) -> list[Holder]:
@@ -195,7 +195,7 @@ class TeamDesk:
         return [{**one, **more} for one, more in zip(shown, told, strict=True)]
 
     async def pages(self, question: Question) -> Any:
-        """The same page by page."""
+        """The teams page by page."""
         page = page_of(question.query, 10)
         teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
         counts = await self._counter.database.read(lambda connection: table.counts(connection, Kind.KEY, "team"))
@@ -207,11 +207,11 @@ class TeamDesk:
         return {"teams": shown, **told}
 
     async def model_add(self, question: Question) -> Any:
-        """Further models that a team may call."""
+        """Allow a team further models."""
         return await self._models(question, lambda had, named: tuple(dict.fromkeys([*had, *named])))
 
     async def model_delete(self, question: Question) -> Any:
-        """Models that a team may call no more. Its last one stays: without any it might call all."""
+        """Withdraw models from a team. Its last model stays, as an empty list allows all models."""
         return await self._models(question, _without)
 
     async def _models(self, question: Question, how: Callable[[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]) -> Any:
@@ -224,7 +224,7 @@ class TeamDesk:
         return await self._shown(await self._teams.change(question.body.get("team_id"), changed))
 
     async def members_add(self, question: Question) -> Any:
-        """Several at once: `members`."""
+        """Add several `members` at once."""
         check_names(question.body, ("team_id", "members"))
         return await self.member_add(
             replace(question, body={"team_id": question.body.get("team_id"), "member": question.body.get("members")})
@@ -294,7 +294,7 @@ class UserDesk:
         }
 
     async def new(self, question: Question) -> Any:
-        """A user and, unless `auto_create_key` is false, a key of its own: the user's terms bind the key as well."""
+        """Create a user and, unless `auto_create_key` is false, a key for it. The user's terms also apply to the key."""
         check_names(question.body, USER)
         standing = self._counter.standing
         body = standing.new_user(question.body)
@@ -367,7 +367,7 @@ class UserDesk:
         return (await self.info(question))["user_info"]
 
     async def roles(self, question: Question) -> Any:
-        """What `user_role` may be."""
+        """The possible values of `user_role`."""
         return {role.value: {"description": what, "ui_label": name} for role, (name, what) in ROLES.items()}
 
     async def page(self, question: Question) -> Any:

@@ -1,4 +1,4 @@
-"""Spending at the desk: calls as the ledger has them, and sums by key, user, team, model, tag and day. Dollars out."""
+"""Spending in the admin API: calls from the ledger, and totals by key, user, team, model, tag and day, in dollars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.gateway.records import Outcome
 from headrace.models.info import completion_cost
 
 MOST: Final = 10_000
-"""Calls in one answer."""
+"""Calls in one response."""
 
 
 class SpendDesk:
@@ -45,9 +45,9 @@ class SpendDesk:
     # ---- calls
 
     async def logs(self, question: Question) -> Any:
-        """The newest calls; with a first and a last day what each day came to, unless `summarize` is false.
+        """The latest calls; with `start_date` and `end_date` the totals per day, unless `summarize` is false.
 
-        What was asked and answered, where that is remembered, is told of the call that `request_id` names.
+        Request and response content, where recorded, is included for the call named by `request_id`.
         """
         where = await self._calls.where(question)
         dated = question.query.get("start_date") and question.query.get("end_date")
@@ -107,7 +107,7 @@ class SpendDesk:
         return {"spend_per_tag": [{"name": tag, "log_count": count, "spend": dollars(cost)} for tag, (count, cost) in found]}
 
     async def _tags(self, question: Question) -> list[tuple[str, tuple[int, int]]]:
-        """Each tag with its calls and what they cost, the dearest first."""
+        """Each tag with its number of calls and their cost, the most expensive first."""
         found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for row in await self._calls.grouped(["tags"], [*await self._calls.where(question), ("tags <> '[]'", {})]):
             for tag in msgspec.json.decode(row["tags"]):
@@ -173,7 +173,7 @@ class SpendDesk:
         }
 
     async def report(self, question: Question) -> Any:
-        """By day and team (customer, api_key): what each model came to."""
+        """Per day and team (customer, api_key): the cost of each model."""
         by = question.query.get("group_by", "team")
         columns = {"team": "team", "customer": "customer", "api_key": "key"}
         if by not in columns:
@@ -195,10 +195,10 @@ class SpendDesk:
             for day, who in sorted(days.items())
         ]
 
-    # ---- a price without a call
+    # ---- the price of a call that is not made
 
     async def calculate(self, question: Question) -> Any:
-        """Of `model` and `messages`, or of a `completion_response`."""
+        """The cost of `model` and `messages`, or of a `completion_response`."""
         body = question.body
         try:
             if "completion_response" in body:
@@ -213,11 +213,11 @@ def _names_one(question: Question) -> bool:
 
 
 _PROMPTS: Final = ("messages", "input", "prompt", "contents", "query")
-"""What a body may call that which it asks."""
+"""Names of the prompt field in request bodies."""
 
 
 def payload(row: Row, hashes: Mapping[str, str], *, content: bool) -> dict[str, Any]:
-    """A call in the shape of LiteLLM's spend logs. content: with what it said, where that is remembered."""
+    """A call in the format of LiteLLM's spend logs. content: include request and response, where recorded."""
     usage = msgspec.json.decode(row["usage"])
     said = msgspec.json.decode(row["content"]) if content and row["content"] else {}
     asked = said.get("request", {})

@@ -1,4 +1,4 @@
-"""Tags at the desk: names that calls bear (`metadata.tags`, or those of their key), with models, limits and budgets of their own."""
+"""Tags in the admin API: labels of calls (`metadata.tags`, or those of their key), with their own models, limits and budgets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TagDesk:
         }
 
     async def new(self, question: Question) -> Any:
-        """A tag: calls that bear it are under its limits and its budget, and go to its `models` alone, whichever key asks."""
+        """Create a tag. Calls with it are under its limits and budget and may only use its `models`, whichever key makes them."""
         check_names(question.body, TAG)
         if not question.body.get("name"):
             raise BadRequestError("name must say what calls are tagged with")
@@ -49,7 +49,7 @@ class TagDesk:
         return {"message": f"tag {tag.id!r} is {what}", "tag": await self._counter.shown(tag, tag_shape)}
 
     async def delete(self, question: Question) -> Any:
-        """Calls may bear it on, and are under no limits of it."""
+        """Delete a tag. Calls may still carry it, but it no longer limits them."""
         name, now = text("name", question.body.get("name")), self._counter.clock()
 
         def work(connection: Connection) -> Holder | None:
@@ -69,7 +69,7 @@ class TagDesk:
         return {one["name"]: one for one in await self._counter.all_shown(list(found.values()), tag_shape)}
 
     async def page(self, question: Question) -> Any:
-        """Those that were made here, and then what calls were tagged with besides, in the days that are asked for."""
+        """The tags created here, then those that calls in the requested period carried besides."""
         made = await self._counter.all_shown(await self._tags.all(), tag_shape)
         rows = await self._calls.grouped(["tags"], [*await self._calls.where(question), ("tags <> '[]'", {})])
         used = {tag for row in rows for tag in msgspec.json.decode(row["tags"])} - {one["name"] for one in made}

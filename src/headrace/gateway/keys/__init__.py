@@ -1,1 +1,3 @@
-"""Virtual keys, teams and users: what they are (`holders`), where they are kept (`table`), and who is let in by them (`keyring`)."""
+"""Virtual keys, teams and users: what they are (`holders`), where they are stored (`table`), and how they authenticate
+(`keyring`).
+"""

@@ -1,7 +1,7 @@
-"""What holds for all calls together, and for each customer who has no terms of its own.
+"""The limits on all calls together, and on each end user who has no limits of its own.
 
-How much that is, is each process's own configuration to say. In which periods it is summed stands in the database: all processes count
-alike, and a period goes on over restarts.
+Each process takes the amounts from its own configuration. The budget periods are stored in the database, so that all
+processes count alike and a period continues over restarts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from headrace.runtime.sql_drivers import Connection
 
 ALL: Final = "all"
 CUSTOMERS: Final = "customers"
-"""Of whom it holds; what is summed, with the length of its periods behind it, is a holder of the gateway's kind."""
+"""Whom a budget covers.
+
+What is counted is a holder of kind `gateway` whose id is this with the length of its periods appended.
+"""
 
 
 def id_of(whose: str, terms: Terms) -> str:
@@ -25,11 +28,11 @@ def id_of(whose: str, terms: Terms) -> str:
 
 
 def keep(connection: Connection, whose: str, terms: Terms, now: float) -> Holder:
-    """The holder with these terms. Its first period began when a process first had one of that length."""
+    """The holder with these terms. Its first period began when a process first used one of that length."""
     id = id_of(whose, terms)
     known = _found(connection, id, terms)
     if known is None:
-        table.next_revision(connection, table.WHAT)  # who does the same at the same time waits
+        table.next_revision(connection, table.WHAT)  # concurrent writers wait here
         made = Holder(kind=Kind.GATEWAY, id=id, terms=replace(terms, budget_since=now), created=now, updated=now)
         known = _found(connection, id, terms) or table.put(connection, made)
     return replace(known, terms=replace(terms, budget_since=known.terms.budget_since))
@@ -41,6 +44,6 @@ def _found(connection: Connection, id: str, terms: Terms) -> Holder | None:
 
 
 def summed(connection: Connection) -> Iterator[tuple[bool, str, Terms]]:
-    """What is summed, by whatever process: whether for each customer by itself, as what, and in which periods."""
+    """The budgets that any process counts: whether for each end user separately, the holder's id, and its terms."""
     for holder in table.listed(connection, Kind.GATEWAY):
         yield holder.id.partition("/")[0] == CUSTOMERS, holder.id, holder.terms

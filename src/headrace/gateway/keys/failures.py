@@ -1,4 +1,4 @@
-"""Who shows wrong keys is answered more slowly: guessing a weak master key must take longer than it is worth."""
+"""Repeated wrong keys are slowed down, so that guessing a weak master key takes longer than it is worth."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import OrderedDict
 from typing import Final
 
 BURST: Final = 20
-"""Failures of one address at once."""
+"""Failures allowed at once per address."""
 EVERY: Final = 3.0
-"""Seconds for one more."""
+"""Seconds until one more is allowed."""
 MOST: Final = 10_000
 """Addresses that are remembered."""
 
 
 class Failures:
-    """A bucket of failures for each address. Addresses without failures cost nothing."""
+    """A token bucket of failures per address. Addresses without failures cost nothing."""
 
     __slots__ = ("_paid_until",)
 
@@ -22,11 +22,11 @@ class Failures:
         self._paid_until: OrderedDict[str, float] = OrderedDict()
 
     def __bool__(self) -> bool:
-        """Whether anybody has failed."""
+        """Whether any address has failed."""
         return bool(self._paid_until)
 
     def wait(self, address: str, now: float) -> float:
-        """Seconds until another try of that address is looked at; 0 at once."""
+        """Seconds until the next attempt of that address is accepted; 0 if at once."""
         paid = self._paid_until.get(address)
         return 0.0 if paid is None else max(0.0, paid - now - (BURST - 1) * EVERY)
 

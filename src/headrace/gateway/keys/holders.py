@@ -1,4 +1,4 @@
-"""Who is let in, and on what terms: keys, teams and users are kept alike."""
+"""Holders: keys, teams, users and everything else that has limits or a budget, all stored alike."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ class Kind(enum.Enum):
     TEAM = "team"
     USER = "user"
     CUSTOMER = "customer"
-    """Whom callers say they ask for; holds no key."""
+    """The end user that a caller names in a call; has no key."""
     BUDGET = "budget"
-    """Limits and a budget under a name, which others are given; calls nothing."""
+    """Named limits and a budget, assigned to other holders; makes no calls."""
     ORGANIZATION = "organization"
-    """Above teams and keys: its terms bind all calls of theirs; holds no key."""
+    """Above teams and keys: its terms apply to all their calls; has no key."""
     TAG = "tag"
-    """What callers call some of their calls (`metadata.tags`); holds no key."""
+    """A label that callers give to some of their calls (`metadata.tags`); has no key."""
     GATEWAY = "gateway"
-    """All calls together, and each customer without terms of its own: in which periods they are summed. Holds no key."""
+    """All calls together, and each end user without terms of its own: the periods in which they are counted. Has no key."""
     MODEL = "model"
-    """No holder: what one of them may spend on a model, in the sums of what was spent."""
+    """Not a holder: a holder's budget for one model, in the sums of what was spent."""
 
 
 LIMITS: Final = ("rpm", "tpm", "rpd", "tpd", "max_parallel_requests")
 
 
 class Member(Struct, frozen=True):
-    """Of a team."""
+    """A member of a team."""
 
     user: str
     role: str = "user"
-    """user or admin."""
+    """`user` or `admin`."""
 
 
 class Allowance(Struct, frozen=True):
-    """What may be spent on one model."""
+    """The budget for one model."""
 
     budget: int
-    """Nano-dollars in each period."""
+    """Nano-dollars per period."""
     duration: str | None = None
-    """As `Terms.budget_duration`."""
+    """As in `Terms.budget_duration`."""
 
     def period_at(self, now: float) -> tuple[float, float]:
-        """Beginning and end of the period."""
+        """Start and end of the period, in Unix seconds."""
         if self.duration is None:
             return 0.0, math.inf
         length = budget_of(self.budget / NANO, self.duration, "terms").window
@@ -61,10 +61,10 @@ class Allowance(Struct, frozen=True):
 
 
 class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a key, a team or a user may do."""
+    """What a holder may do."""
 
     models: tuple[str, ...] = ()
-    """Names and patterns; empty for all."""
+    """Names and patterns of models; empty for all."""
     aliases: Mapping[str, str] = {}
     rpm: int | None = None
     tpm: int | None = None
@@ -72,30 +72,30 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tpd: int | None = None
     max_parallel_requests: int | None = None
     budget: int | None = None
-    """Nano-dollars in each period."""
+    """Nano-dollars per period."""
     budget_duration: str | None = None
-    """`30m`, `24h`, `7d`, `1mo` (30 days); None for ever."""
+    """`30m`, `24h`, `7d`, `1mo` (30 days); None for a budget without periods."""
     budget_since: float = 0.0
-    """Where the first period begins; seconds since 1970. 0 where all that was ever spent counts."""
+    """Start of the first period, in Unix seconds. 0 if everything ever spent counts."""
     role: str = ""
     email: str = ""
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = {}
     members: tuple[Member, ...] = ()
-    """Of a team."""
+    """The members of a team."""
     model_rpm: Mapping[str, int] = {}
     """Limits and budgets of single models, by name or pattern."""
     model_tpm: Mapping[str, int] = {}
     model_budgets: Mapping[str, Allowance] = {}
     content: bool | None = None
-    """Whether what calls say is remembered with them; None for what others say."""
+    """Whether the content of calls is recorded; None to inherit."""
     organization: str = ""
-    """Of a key, a team or a user: the one above it."""
+    """The organization above a key, a team or a user."""
     budget_id: str = ""
-    """The budget whose terms these are too, as far as nothing else was said."""
+    """The budget that supplies the terms not set here."""
 
     def check(self, where: str) -> None:
-        """Raises ConfigurationError that names the field."""
+        """Raises ConfigurationError naming the field."""
         named: dict[str, Any] = self.limits
         limits_of(**named)
         for name in self.limited_models:
@@ -110,37 +110,37 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def limits(self) -> dict[str, int]:
-        """The limits that there are, by their names at a Router."""
+        """The limits that are set, by their names in the Router."""
         return {name: amount for name in LIMITS if (amount := getattr(self, name)) is not None}
 
     @property
     def binds(self) -> bool:
-        """Whether there is a limit or a budget."""
+        """Whether a limit or a budget is set."""
         return self.budget is not None or bool(self.limits)
 
     @property
     def limited_models(self) -> list[str]:
-        """Names and patterns that have limits of their own."""
+        """Names and patterns of the models that have limits of their own."""
         return list(dict.fromkeys([*self.model_rpm, *self.model_tpm]))
 
     def limits_on(self, model: str) -> dict[str, int]:
-        """The limits of a name or pattern, by their names at a Router."""
+        """The limits of a model's name or pattern, by their names in the Router."""
         given = {"rpm": self.model_rpm.get(model), "tpm": self.model_tpm.get(model)}
         return {name: amount for name, amount in given.items() if amount is not None}
 
     def ends_at(self, now: float) -> float:
-        """When the first of its present budgets ends."""
+        """When the first of its current budget periods ends."""
         return min([self.period_at(now)[1], *[one.period_at(now)[1] for one in self.model_budgets.values()]])
 
     @property
     def period(self) -> float:
-        """Seconds in which the budget may be spent; inf for ever."""
+        """Length of the budget's period in seconds; inf without periods."""
         if self.budget is None or self.budget_duration is None:
             return math.inf
         return budget_of(self.budget / NANO, self.budget_duration, "terms").window
 
     def period_at(self, now: float) -> tuple[float, float]:
-        """Beginning and end of the budget's period: periods follow one another without a gap, whoever looks."""
+        """Start and end of the budget's period. Periods follow one another without gaps, whenever calls are made."""
         length = self.period
         if length == math.inf:
             return (self.budget_since, math.inf) if now >= self.budget_since else (0.0, self.budget_since)
@@ -149,7 +149,7 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Holder(Struct, frozen=True, kw_only=True):
-    """A key, a team or a user."""
+    """A key, team, user or other holder."""
 
     kind: Kind
     id: str
@@ -158,12 +158,12 @@ class Holder(Struct, frozen=True, kw_only=True):
     updated: float
     name: str = ""
     hash: str | None = None
-    """SHA-256 of a key's token. The token itself is nowhere."""
+    """SHA-256 of a key's token. The token itself is not stored."""
     former: str | None = None
     """The hash before the last rotation."""
     former_until: float | None = None
     hint: str = ""
-    """What may be shown of the token."""
+    """The part of the token that may be shown."""
     team: str = ""
     user: str = ""
     blocked: bool = False
@@ -173,7 +173,7 @@ class Holder(Struct, frozen=True, kw_only=True):
 
     @property
     def scope(self) -> str:
-        """What its limits are called at the limiter."""
+        """The name of its scope in the limiter."""
         return scope_of(self.kind, self.id)
 
     def row(self) -> dict[str, Any]:
@@ -187,10 +187,10 @@ def of_row(row: Mapping[str, Any]) -> Holder:
 
 
 def scope_of(kind: Kind, id: str) -> str:
-    """A colon has a sense in names of scopes, and callers choose the names of customers."""
+    """The scope's name. Ids are escaped, as colons separate the parts of the name and callers choose the ids of end users."""
     return f"{kind.value}:{id.replace('%', '%25').replace(':', '%3A')}"
 
 
 def budget_id(kind: Kind, id: str, model: str) -> str:
-    """What a budget for one model is called in the sums."""
+    """The id of a budget for one model, in the sums of what was spent."""
     return f"{scope_of(kind, id)}:{model}"

@@ -1,4 +1,4 @@
-"""Tokens of an identity provider (OIDC, JWT) in the place of virtual keys: checked with PyJWT against the provider's public keys."""
+"""Tokens of an identity provider (OIDC, JWT) in place of virtual keys, verified with PyJWT against the provider's public keys."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ AUDIENCE: Final = "JWT_AUDIENCE"
 ISSUER: Final = "JWT_ISSUER"
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Signatures by a key that the provider alone has. One by a shared secret could be made by whoever knows the public key."""
+"""Asymmetric signatures only. With a shared secret, whoever knows the public key could forge a token."""
 PATIENCE: Final = 10.0
 """Seconds to wait for the provider's keys."""
 AGAIN: Final = 10.0
-"""Seconds before a key that is not among them is looked for once more: whoever invents key ids must not have us ask each time."""
+"""Seconds before an unknown key id causes another fetch, so that invented key ids do not cause a fetch each."""
 LEEWAY: Final = 30.0
-"""Seconds by which clocks may differ."""
+"""Tolerated clock skew in seconds."""
 
 
 class Fields(Struct, frozen=True):
-    """Where in a token things stand, in LiteLLM's words (`litellm_jwtauth`). `a.b` is a claim inside a claim."""
+    """Which claims to read, in LiteLLM's names (`litellm_jwtauth`). `a.b` is a claim nested in a claim."""
 
     user_id_jwt_field: str = "sub"
     user_email_jwt_field: str = "email"
@@ -39,52 +39,52 @@ class Fields(Struct, frozen=True):
     team_id_default: str | None = None
     user_allowed_email_domain: str | None = None
     object_id_jwt_field: str | None = None
-    """The user or the team of a token that belongs to one by `role_mappings`."""
+    """The claim with the user or team to whom `role_mappings` assigns a token."""
     roles_jwt_field: str | None = None
     role_mappings: tuple[tuple[str, str], ...] = ()
-    """Roles of tokens, and whom they make a token belong to: `team`, `internal_user`, `proxy_admin`."""
+    """Roles in tokens, and to whom they assign a token: `team`, `internal_user` or `proxy_admin`."""
     jwt_litellm_role_map: tuple[tuple[str, str], ...] = ()
-    """Roles of tokens, and those of the gateway."""
+    """Roles in tokens, and the gateway's roles for them."""
     user_roles_jwt_field: str | None = None
     user_allowed_roles: tuple[str, ...] = ()
-    """Who has one of these belongs to its user."""
+    """A token with one of these roles belongs to its user."""
     enforce_rbac: bool = False
-    """Whether a token is refused that says of nobody to whom it belongs."""
+    """Whether a token that says nothing about whom it belongs to is refused."""
     scope_mappings: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Scopes, and the models that they open."""
+    """Scopes, and the models they allow."""
     enforce_scope_based_access: bool = False
-    """Whether there are no others."""
+    """Whether no other models are allowed."""
     admin_jwt_scope: str = "litellm_proxy_admin"
-    """Whose token has this scope administers."""
+    """A token with this scope is an administrator's."""
     public_key_ttl: float = 600.0
-    """Seconds for which the provider's keys are kept."""
+    """Seconds for which the provider's keys are cached."""
 
 
 EVERYTHING: Final = Permission("")
 
 
 class Identity(Struct, frozen=True):
-    """What a token that was checked says."""
+    """The content of a verified token."""
 
     user: str
     email: str
     team: str
     ends: float
-    """Seconds since 1970."""
+    """Unix seconds."""
     role: Role | None = None
-    """None for its user's own."""
+    """None for the role of its user."""
     models: tuple[tuple[str, ...], ...] = ()
-    """As `Caller` has them."""
+    """As in `Caller.models`."""
     routes: tuple[str, ...] | None = None
 
 
 def identities(
     environment: Mapping[str, str], given: Mapping[str, Any] | None = None, permissions: Sequence[Permission] = ()
 ) -> Identities:
-    """Whom to trust: the environment's JWT_PUBLIC_KEY_URL, JWT_AUDIENCE and JWT_ISSUER. given: `litellm_jwtauth`. permissions: what tokens
-    may do, by whom they belong to.
+    """The identity providers to trust, from JWT_PUBLIC_KEY_URL, JWT_AUDIENCE and JWT_ISSUER in `environment`.
 
-    Raises ConfigurationError that names what is missing.
+    given: `litellm_jwtauth`. permissions: what tokens may do, by whom they belong to. Raises ConfigurationError naming
+    what is missing.
     """
     try:
         import jwt as _jwt  # late: an optional package
@@ -124,7 +124,7 @@ def _number(where: str, value: Any) -> float:
 
 
 def _pairs(first: str, second: str, known: Sequence[str]) -> Callable[[str, Any], tuple[tuple[str, str], ...]]:
-    """Reads `[{first: …, second: …}]`. known: what may stand in `second`."""
+    """Returns a reader of `[{first: …, second: …}]`. known: the allowed values of `second`."""
 
     def read(where: str, value: Any) -> tuple[tuple[str, str], ...]:
         entries = value if isinstance(value, list) else []
@@ -154,7 +154,7 @@ _READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {
 
 
 class Identities:
-    """Reads tokens of the providers it was told to trust."""
+    """Reads tokens of the trusted identity providers."""
 
     def __init__(
         self, jwt: Any, urls: Sequence[str], audience: Sequence[str], issuer: str | None, fields: Fields, permissions: Sequence[Permission]
@@ -171,11 +171,11 @@ class Identities:
 
     @staticmethod
     def may_read(token: str) -> bool:
-        """Whether it looks like one."""
+        """Whether it looks like a JWT."""
         return token.count(".") == 2 and token.startswith("ey")
 
     async def read(self, token: str) -> Identity:
-        """What a token says. Raises a refusal with status 401 or 403 for one that is not to be believed."""
+        """The content of a token. Raises a refusal with status 401 or 403 if it is invalid or not accepted."""
         try:
             key = await self._key(self._jwt.get_unverified_header(token).get("kid"))
             claims = self._jwt.decode(
@@ -210,7 +210,7 @@ class Identities:
         return Identity(user, email, team, float(claims["exp"]), role, tuple(models), may.routes)
 
     def _whose(self, claims: Mapping[str, Any], scopes: Sequence[str], roles: Sequence[str], team: str) -> str:
-        """To whom a token belongs: an administrator, a team, or a user. Raises a refusal where it has to say so and does not."""
+        """To whom a token belongs: `proxy_admin`, `team` or `internal_user`. Raises a refusal if it must say so and does not."""
         fields = self._fields
         if fields.admin_jwt_scope in scopes:
             return "proxy_admin"
@@ -224,7 +224,7 @@ class Identities:
         return "internal_user"
 
     async def _key(self, kid: str | None) -> Any:
-        """The public key of that id. Raises a refusal where the provider has none, or is not to be reached."""
+        """The public key with that id. Raises a refusal if the provider has none or cannot be reached."""
         now = time.monotonic()
         if kid not in self._keys or now - self._fetched > self._fields.public_key_ttl:
             async with self._fetching:
@@ -235,7 +235,7 @@ class Identities:
         return self._keys[kid]
 
     async def _fetch(self, now: float) -> None:
-        """The providers' keys. One that does not answer leaves those that are known."""
+        """Fetch the providers' keys. If a fetch fails, the known keys stay."""
         self._asked = now
         try:
             found = await asyncio.gather(*[asyncio.to_thread(self._fetched_from, url) for url in self._urls])

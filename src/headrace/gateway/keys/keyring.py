@@ -1,4 +1,4 @@
-"""Keys in memory: a call finds its caller without a question to the database, and a change is seen by every process within seconds."""
+"""Keys in memory: a call finds its caller without a database query, and changes reach every process within seconds."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ from headrace.runtime.sql_drivers import Connection, DatabaseError
 log: Final = logging.getLogger("headrace.gateway")
 
 LOOK: Final = 1.0
-"""Seconds between looks at what other processes changed."""
+"""Seconds between checks for changes by other processes."""
 MOST_FORMER: Final = 10_000
-"""Tokens that are remembered to have been somebody's."""
+"""Tokens that are remembered as formerly cached."""
 LINGER: Final = 600.0
-"""Seconds for which calls of somebody who was deleted may still be under way."""
+"""Seconds for which calls of a deleted holder may still be in flight."""
 MOST: Final = 100_000
-"""Keys that are kept in memory."""
+"""Keys that are cached."""
 PEOPLE: Final = 60.0
-"""Seconds after which it is looked again whether there is a user by the name that somebody else's token gives."""
+"""Seconds after which it is checked again whether the user named in an identity provider's token exists."""
 
 MASTER: Final = ""
-"""Where a hash would stand: the master key is no key of the table."""
+"""In place of a hash: the master key is not in the table."""
 
 K = TypeVar("K", bound="_Known | None")
 
 Period = tuple[Kind, str, float]
-"""Whose money, and when the budget's period began."""
+"""A holder with a budget, and the start of the budget's period."""
 Spent = Callable[[Period], Awaitable[int]]
-"""Nano-dollars that were spent in a period, by everybody, as far as the ledger knows."""
+"""Returns the nano-dollars that all processes spent in a period, as far as the ledger knows."""
 
 
 class _Known(Struct, eq=False):
-    """A key, with whom it belongs to."""
+    """A cached key with the holders whose terms apply to it."""
 
     holders: tuple[Holder, ...]
-    """The key itself, its team and its user, the organization above them and the tags of all."""
+    """The key itself, its team and user, the organization above them and all their tags."""
     caller: Caller
     until: float
-    """When it has to be looked at again: a period ends, or the key."""
+    """When it must be looked up again: a budget period ends, or the key expires."""
 
 
 class Keyring:
-    """Who is let in by which token. Limits become scopes of the Router, budgets one for each period."""
+    """Finds the caller of a token. Limits become scopes of the Router, budgets one scope per period."""
 
     def __init__(
         self,
@@ -72,7 +72,9 @@ class Keyring:
         over: Callable[[Period], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """identities: whose tokens are taken besides our own keys. over: told of periods in which nothing is spent any more."""
+        """identities: issuers of tokens accepted besides the gateway's own keys. over: called with each period that has
+        ended for good.
+        """
         self._over = over
         self._identities = identities
         self._database = database
@@ -82,35 +84,35 @@ class Keyring:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         """By hash of the token."""
         self._former: OrderedDict[str, None] = OrderedDict()
-        """Hashes of tokens that were known, until they are looked at again."""
+        """Hashes of tokens that were cached and have not been looked up again."""
         self._asking: dict[str, asyncio.Task[Any]] = {}
         self._placed: dict[str, Mapping[str, Any]] = {}
-        """Scopes at the Router, and their limits."""
+        """Scopes in the Router, with their limits."""
         self._periods: dict[tuple[Kind, str], tuple[Period, ...]] = {}
-        """The present period and the one before, in which calls may still be on their way."""
+        """The current period and the one before it, whose calls may still be in flight."""
         self._own: dict[tuple[Kind, str], tuple[set[str], set[tuple[Kind, str]]]] = {}
-        """By holder, its scopes but those of periods, and whose periods are its own."""
+        """By holder: its scopes, except those of periods, and the holders of its periods."""
         self._gone: dict[tuple[Kind, str], float] = {}
-        """Holders that were deleted, and when that was seen."""
+        """Deleted holders, and when the deletion was noticed."""
         self._ends: dict[str, float] = {}
-        """Keys that end by themselves, by id, and when."""
+        """Keys that expire, by id, and when."""
         self._named: dict[Kind, dict[str, Holder]] = {}
-        """Customers, tags and budgets that there are, from the first question for one of them on."""
+        """The existing end users, tags and budgets, loaded when the first of a kind is needed."""
         self._revision = self._forgotten = 0
         self._secret = ""
         self._together: Holder | None = None
-        """All calls together, where they have a budget."""
+        """All calls together, if they have a budget."""
         self._each = Terms()
-        """What is said of each customer without terms of its own."""
+        """The terms of each end user without terms of its own."""
         self._since: dict[str, float] = {}
-        """Where the periods of what is summed begin, by its id."""
+        """Start of the periods of everybody's budgets, by id."""
         self._unnamed: dict[str, float] = {}
-        """Such customers, the least recent first, and when they were last asked for."""
+        """End users without terms of their own, least recently used first, and when they were last used."""
 
-    # ---- on a call's way
+    # ---- lookup
 
     def remembered(self, token: str) -> Caller | None:
-        """Whose token it is, as far as that is known without asking anybody."""
+        """The caller of a token, if it is cached."""
         return self._remembered(hash_of(token))
 
     def _remembered(self, hash: str) -> Caller | None:
@@ -124,16 +126,16 @@ class Keyring:
         return self._remembered(MASTER)
 
     async def find_administrator(self) -> Caller:
-        """Under the budget of all calls together, where there is one."""
+        """The administrator, under the budget of all calls if there is one."""
         return self._remembered(MASTER) or (await self._asked(MASTER, self._look_up_administrator)).caller
 
     def recognizes(self, token: str) -> bool:
-        """Whether it was somebody's a while ago: before a change, or in a period that is over."""
+        """Whether the token was valid a while ago: before a change, or in a period that has ended."""
         hash = hash_of(token)
         return hash in self._known or hash in self._former
 
     async def find(self, token: str) -> Caller | None:
-        """Whose token it is, None where it is nobody's. Raises a refusal for one that is blocked or has expired."""
+        """The caller of a token, or None if it is unknown. Raises a refusal if it is blocked or has expired."""
         if token.startswith(PREFIX):
             known = await self._asked(hash_of(token), self._look_up)
         elif self._identities is not None and self._identities.may_read(token):
@@ -143,7 +145,7 @@ class Keyring:
         return None if known is None else known.caller
 
     async def named(self, key: str) -> Caller | None:
-        """Whose the key with that id is. Raises a refusal for one that is blocked or has expired."""
+        """The caller of the key with that id. Raises a refusal if it is blocked or has expired."""
         found = await self._database.read(lambda connection: _named(connection, key))
         if not found:
             return None
@@ -152,7 +154,7 @@ class Keyring:
         return await self._caller(self._with_all(found), now)
 
     async def _asked(self, hash: str, ask: Callable[[str], Coroutine[Any, Any, K]]) -> K:
-        """What is not known yet, asked once however many calls wait for it."""
+        """The result of a lookup that runs once however many calls wait for it."""
         task = self._asking.get(hash)
         if task is None:
             task = self._asking[hash] = asyncio.create_task(ask(hash))
@@ -161,7 +163,7 @@ class Keyring:
         return found
 
     async def _look_up(self, hash: str) -> _Known | None:
-        """A key of ours, from the database."""
+        """Look up a virtual key in the database."""
         forgotten = self._forgotten
         found = await self._database.read(lambda connection: _belonging(connection, hash))
         if not found:
@@ -181,7 +183,7 @@ class Keyring:
         return self._remember(hash, found, replace(ADMIN, scopes=scopes) if scopes else ADMIN, math.inf, forgotten)
 
     async def _read(self, token: str, hash: str) -> _Known:
-        """Somebody else's token, by which a team and a user of ours call."""
+        """A token of an identity provider, used for a team and a user in the database."""
         assert self._identities is not None
         forgotten = self._forgotten
         who = await self._identities.read(token)
@@ -198,7 +200,9 @@ class Keyring:
         return self._remember(hash, found, caller, min(who.ends, now + PEOPLE), forgotten)
 
     def _remember(self, hash: str, found: tuple[Holder, ...], caller: Caller, until: float, forgotten: int) -> _Known:
-        """forgotten: how many had changed before we asked: what was asked before a change is good for this call alone."""
+        """Cache a key. forgotten: the number of changes before the lookup; if there were more since, it counts for this
+        call alone.
+        """
         now = self._clock()
         known = _Known(found, caller, min(until, *[one.terms.ends_at(now) for one in found], math.inf))
         self._known.pop(hash, None)
@@ -236,7 +240,7 @@ class Keyring:
     # ---- limits
 
     async def _scopes(self, holder: Holder, now: float) -> list[str]:
-        """The scopes that hold somebody's limits, at the Router by the time this returns."""
+        """The scopes with a holder's limits; they are in the Router when this returns."""
         scopes, (own, periods) = [], self._own.setdefault((holder.kind, holder.id), (set(), set()))
         if holder.terms.limits:
             self._place(holder.scope, holder.terms.limits)
@@ -249,8 +253,8 @@ class Keyring:
         return scopes
 
     async def stand(self, together: Terms, each: Terms) -> None:
-        """So much may all calls of this process's spend, with those of all others that share the database; and each customer who has no
-        terms of its own.
+        """Set the budget of all calls, of every process on this database together, and the terms of each end user
+        without its own.
         """
         before, self._together = self._together, None
         if together.budget is not None:
@@ -266,10 +270,10 @@ class Keyring:
         self._each = each
         if await self._for_each() is None and each.budget_id:
             log.warning("there is no budget %r here: customers without terms of their own are free until it is made", each.budget_id)
-        await self.find_administrator()  # while the database answers: the master key opens without it, too
+        await self.find_administrator()  # cached while the database responds, as the master key must work without it
 
     async def _period_of(self, whose: str, terms: Terms) -> float:
-        """Where the periods begin in which it is summed, from now on at the latest."""
+        """Start of its budget periods: as stored in the database, or now."""
         id, now = everybody.id_of(whose, terms), self._clock()
         if id not in self._since:
             kept = await self._database.write(lambda connection: everybody.keep(connection, whose, terms, now))
@@ -279,15 +283,15 @@ class Keyring:
     def _with_all(self, found: tuple[Holder, ...]) -> tuple[Holder, ...]:
         return found if self._together is None else (*found, self._together)
 
-    # ---- customers
+    # ---- end users
 
     def may_be_held(self, customer: str) -> bool:
-        """Whether limits of a customer have to be looked up."""
+        """Whether limits of an end user must be looked up."""
         known = self._named.get(Kind.CUSTOMER)
         return known is None or customer in known or self._each != Terms()
 
     async def customer(self, id: str) -> tuple[str, ...]:
-        """The scopes that hold a customer's limits. Raises a refusal for one that is blocked."""
+        """The scopes with an end user's limits. Raises a refusal if it is blocked."""
         holder = (await self._all(Kind.CUSTOMER)).get(id)
         if holder is not None and holder.blocked:
             raise refusal(403, Failing.PERMISSION, f"the customer {id!r} of this call is blocked", "user")
@@ -300,7 +304,7 @@ class Keyring:
         return () if holder is None else tuple(await self._scopes(holder, now))
 
     async def _for_each(self) -> Terms | None:
-        """What holds for a customer without terms of its own; None for nothing."""
+        """The terms of an end user without its own, or None."""
         said = self._each
         if said.budget_id and (budget := (await self._all(Kind.BUDGET)).get(said.budget_id)) is not None:
             said = budget.terms if said.budget is None else replace(budget.terms, budget=said.budget)
@@ -309,7 +313,7 @@ class Keyring:
         return said if said.budget is None else replace(said, budget_since=await self._period_of(everybody.CUSTOMERS, said))
 
     async def _all(self, kind: Kind) -> dict[str, Holder]:
-        """Customers, tags or budgets, by what they are called."""
+        """All end users, tags or budgets, by id."""
         if (known := self._named.get(kind)) is not None:
             return known
         forgotten = self._forgotten
@@ -321,7 +325,7 @@ class Keyring:
     # ---- tags
 
     async def tagged(self, tags: Iterable[str], model: str, group: str | None) -> tuple[str, ...]:
-        """The scopes that hold the limits of tags on a model. Raises a refusal where one is not for that model."""
+        """The scopes with the limits of tags on a model. Raises a refusal if a tag is not allowed on it."""
         known, now = await self._all(Kind.TAG), self._clock()
         scopes: list[str] = []
         for holder in [known[tag] for tag in dict.fromkeys(tags) if tag in known]:
@@ -332,7 +336,7 @@ class Keyring:
         return tuple(scopes)
 
     async def _model_scopes(self, holder: Holder, now: float) -> list[tuple[str, str]]:
-        """The same of single models: each with the name or pattern that it holds for."""
+        """The scopes with a holder's limits on single models, each with the model's name or pattern."""
         scopes, (own, periods) = [], self._own.setdefault((holder.kind, holder.id), (set(), set()))
         for name in holder.terms.limited_models:
             scope = f"{holder.scope}:{name}"
@@ -351,19 +355,19 @@ class Keyring:
             self._placed[scope] = dict(limits)
 
     async def _budget(self, period: Period, budget: int) -> str:
-        """A scope of its own for each period, so that the next one begins with nothing spent; what is known to be spent is charged."""
+        """A scope of its own for each period, so that the next one starts at zero. What was already spent is charged to it."""
         scope = budget_scope(*period)
         new = scope not in self._placed
         before = await self._spent(period) if new else 0
         if new and scope in self._placed:
-            return scope  # somebody else was faster
+            return scope  # another call added it first
         self._place(scope, {"max_budget": max(1, budget) / NANO})
         if new:
             self._begin(period, scope, before)
         return scope
 
     def _begin(self, period: Period, scope: str, spent: int) -> None:
-        """A period begins here, so much of it spent already."""
+        """Start a period of which `spent` nano-dollars are already used."""
         if spent:
             self._router.charge_scope(scope, spent)
         *over, last = (*self._periods.get(period[:2], ()), period)
@@ -380,15 +384,15 @@ class Keyring:
             self._router.remove_scope(scope)
 
     def spent_elsewhere(self, period: Period, cost: int) -> None:
-        """Other processes spent that much more in a period: it counts here as well."""
+        """Other processes spent `cost` nano-dollars more in a period: charge it here too."""
         scope = budget_scope(*period)
         if scope in self._placed:
             self._router.charge_scope(scope, cost)
 
-    # ---- what others change
+    # ---- changes by other processes
 
     def forget(self, kind: Kind, id: str) -> None:
-        """Somebody has changed: look again at the next call."""
+        """A holder has changed: look it up again at the next call."""
         self._forgotten += 1
         self._named.pop(kind, None)
         stale = [
@@ -403,7 +407,7 @@ class Keyring:
             self._former.popitem(last=False)
 
     async def watch(self) -> None:
-        """See what others change, until cancelled."""
+        """Follow changes by other processes until cancelled."""
         while True:
             try:
                 await self.refresh()
@@ -424,7 +428,9 @@ class Keyring:
                 self._gone[kind, id] = self._clock()
 
     def _clear(self) -> None:
-        """Take away the limits of who was deleted, ended or was last asked for a while ago: no call of theirs is under way any more."""
+        """Remove the limits of holders that were deleted, expired or last used so long ago that no call of theirs is in
+        flight.
+        """
         now = self._clock()
         gone = [whose for whose, seen in self._gone.items() if seen + LINGER <= now]
         ended = [id for id, end in self._ends.items() if end + LINGER <= now]
@@ -447,19 +453,19 @@ def budget_scope(kind: Kind, id: str, began: float) -> str:
 
 
 def _belonging(connection: Connection, hash: str) -> tuple[Holder, ...]:
-    """The key with that hash, and whoever else's terms bind it; nothing where there is no such key."""
+    """The key with that hash and the holders whose terms apply to it; empty if there is no such key."""
     key = table.by_hash(connection, hash)
     return () if key is None else _people(connection, key.team, key.user, key)
 
 
 def _named(connection: Connection, id: str) -> tuple[Holder, ...]:
-    """The same of the key with that id."""
+    """As `_belonging`, for the key with that id."""
     key = table.get(connection, Kind.KEY, id)
     return () if key is None else _people(connection, key.team, key.user, key)
 
 
 def _people(connection: Connection, team: str, user: str, *key: Holder) -> tuple[Holder, ...]:
-    """Those that there are: a key, its team and its user, the organization above them, and the tags that all their calls have."""
+    """Those that exist of a key, its team and user, the organization above them and the tags of all their calls."""
     own = [*key, *_there(connection, [(Kind.TEAM, team), (Kind.USER, user)])]
     above = next((one.terms.organization for one in own if one.terms.organization), "")
     tags = dict.fromkeys([tag for one in own for tag in one.terms.tags])
@@ -472,7 +478,7 @@ def _there(connection: Connection, named: Iterable[tuple[Kind, str]]) -> list[Ho
 
 
 def _valid_until(found: tuple[Holder, ...], hash: str, now: float) -> float:
-    """Raises a refusal."""
+    """When the key expires, in Unix seconds. Raises a refusal if it has expired or a holder is blocked."""
     key = found[0]
     ends = [moment for moment in (key.expires, key.former_until if hash == key.former else None) if moment is not None]
     if ends and min(ends) <= now:
@@ -488,7 +494,7 @@ def _check(holder: Holder) -> None:
 
 
 def _role(found: tuple[Holder, ...]) -> Role:
-    """What a key may do at most is what its user may: a key says so itself, or its user does."""
+    """The role that the key states, else the one of its user."""
     said = next((holder.terms.role for holder in found if holder.terms.role and holder.kind in (Kind.KEY, Kind.USER)), "")
     try:
         return Role(said)
@@ -501,6 +507,6 @@ OF_THE_TEAM: Final = "all-team-models"
 
 
 def _names(holder: Holder) -> tuple[str, ...]:
-    """What of a holder's list restricts it: nothing where it names all."""
+    """The models that a holder is restricted to; empty if its list names all of them."""
     names = holder.terms.models
     return () if any(name in EVERY_MODEL or name == OF_THE_TEAM for name in names) else names

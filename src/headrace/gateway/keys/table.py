@@ -1,4 +1,4 @@
-"""Holders in the database. Every change has a number, so that other processes see that there is something new."""
+"""Holders in the database. Every change gets a revision number, by which other processes notice it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from headrace.runtime.sql_drivers import Connection, several
 WHAT: Final = "holders"
 
 Where: TypeAlias = Mapping[str, Any]
-"""Columns and what they must be."""
+"""Columns and the values they must have."""
 NOWHERE: Final[Where] = {}
 
 
 def put(connection: Connection, holder: Holder) -> Holder:
-    """Keep a holder, new or changed."""
+    """Store a holder, new or changed."""
     return _written(connection, holder, next_revision(connection, WHAT))
 
 
 def change(connection: Connection, kind: Kind, id: str, how: Callable[[Holder], Holder]) -> Holder | None:
-    """Change a holder; None where there is none. Who changes one at the same time waits, and sees what was changed."""
+    """Change a holder; None if there is none. Concurrent changes wait for each other, and see each other's result."""
     number = next_revision(connection, WHAT)
     holder = get(connection, kind, id)
     return None if holder is None else _written(connection, how(holder), number)
 
 
 def remove(connection: Connection, holder: Holder, now: float) -> None:
-    """Its hash goes at once. Its name stays for the ledger, and so that other processes learn of it."""
+    """Mark it deleted. Its hash is removed at once; its name stays for the ledger, and for other processes to notice."""
     put(connection, msgspec.structs.replace(holder, deleted=True, hash=None, former=None, updated=now))
 
 
@@ -46,7 +46,7 @@ def _written(connection: Connection, holder: Holder, number: int) -> Holder:
 
 
 def next_revision(connection: Connection, what: str) -> int:
-    """One after the other: who changes something waits for whoever was before."""
+    """The next revision number. Concurrent changes wait for each other."""
     if connection.execute("UPDATE revisions SET revision = revision + 1 WHERE what = :what", what=what) == 0:
         connection.insert("revisions", ("what", "revision"), [(what, 1)])
     return revision(connection, what)
@@ -57,7 +57,7 @@ def revision(connection: Connection, what: str) -> int:
 
 
 def changed(connection: Connection, since: int) -> list[tuple[Kind, str, int, bool]]:
-    """Kind, id and revision of whoever changed after that revision, and whether it is deleted."""
+    """Kind, id and revision of each holder changed after that revision, and whether it is deleted."""
     found = connection.tuples("SELECT kind, id, revision, deleted FROM holders WHERE revision > :since", since=since)
     return [(Kind(kind), id, number, bool(deleted)) for kind, id, number, deleted in found]
 
@@ -75,13 +75,13 @@ def by_name(connection: Connection, kind: Kind, name: str) -> Holder | None:
 
 
 def is_taken(connection: Connection, holder: Holder) -> bool:
-    """Whether another of its kind has its name."""
+    """Whether another holder of its kind has its name."""
     same = {"kind": holder.kind.value, "name": holder.name, "id": holder.id}
     return _one(connection, "kind = :kind AND name = :name AND id <> :id", **same) is not None
 
 
 def named(connection: Connection, name: str) -> Holder:
-    """A key by its alias, its id, its token or that token's hash. Raises NotFoundError, which repeats nothing that may be a token."""
+    """A key by its alias, id, token or token hash. Raises NotFoundError, without repeating what may be a token."""
     if name.startswith(PREFIX):
         found = by_hash(connection, hash_of(name))
     else:
@@ -94,7 +94,7 @@ def named(connection: Connection, name: str) -> Holder:
 def listed(
     connection: Connection, kind: Kind, where: Where = NOWHERE, *, first: int = 0, most: int | None = None, newest: bool = False
 ) -> list[Holder]:
-    """In the order of their making. newest: the other way round."""
+    """In order of creation, or newest first."""
     page = {} if most is None else {"most": most, "first": first}
     order = "created DESC, id DESC" if newest else "created, id"
     limit = " LIMIT :most OFFSET :first" if page else ""
@@ -103,9 +103,9 @@ def listed(
 
 
 def having(connection: Connection, kind: Kind, term: Literal["budget_id", "organization"], value: str) -> list[Holder]:
-    """Those of a kind that were given a budget, or belong to an organization."""
+    """The holders of a kind that have this budget or belong to this organization."""
     written = msgspec.json.encode({term: value}).decode()[1:-1]
-    said = {"kind": kind.value, "written": f"%{written}%"}  # its wildcards find more, at most
+    said = {"kind": kind.value, "written": f"%{written}%"}  # wildcards in the value can only match more, which the filter below removes
     rows = connection.rows("SELECT * FROM holders WHERE kind = :kind AND NOT deleted AND terms LIKE :written", **said)
     return [holder for holder in map(of_row, rows) if getattr(holder.terms, term) == value]
 
@@ -115,18 +115,18 @@ def count(connection: Connection, kind: Kind, where: Where = NOWHERE) -> int:
 
 
 def counts(connection: Connection, kind: Kind, column: Literal["team", "user"]) -> dict[str, int]:
-    """How many of a kind each team or user has."""
+    """The number of holders of a kind, by team or user."""
     asked = f'SELECT "{column}", count(*) FROM holders {_where(NOWHERE)} GROUP BY "{column}"'
     return dict(connection.tuples(asked, kind=kind.value))
 
 
 def _where(where: Where) -> str:
-    """Those of a kind that are there, and of which this holds."""
+    """A WHERE clause for the holders of a kind that exist and have these values."""
     return " AND ".join(["WHERE kind = :kind AND NOT deleted", *[f'"{name}" = :{name}' for name in where]])
 
 
 def spent(connection: Connection, holder: Holder, now: float) -> int:
-    """Nano-dollars in the present period of its budget, ever where it has none."""
+    """Nano-dollars in the current period of its budget, or ever if it has no period."""
     began = holder.terms.period_at(now)[0]
     return spent_in(connection, holder.kind, holder.id, began)
 
@@ -138,20 +138,20 @@ def spent_in(connection: Connection, kind: Kind, id: str, began: float) -> int:
 
 
 def hashes(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
-    """The hash of each key that still has one."""
+    """The hash of each of these keys that still has one."""
     marks, given = several("id", ids)
     found = connection.tuples(f"SELECT id, hash FROM holders WHERE kind = :kind AND id IN {marks}", kind=Kind.KEY.value, **given)
     return {id: hash for id, hash in found if hash}
 
 
 def sealing(connection: Connection) -> str:
-    """The secret of which seals are made."""
+    """The secret that seals are made with."""
     value: str = connection.scalar("SELECT value FROM secrets WHERE name = 'seal'")
     return value
 
 
 def forget_deleted(connection: Connection, before: float) -> None:
-    """Drop what was deleted long enough ago for everybody to know."""
+    """Delete the rows of holders that were deleted long enough ago for every process to know."""
     connection.execute("DELETE FROM holders WHERE deleted AND updated < :before", before=before)
 
 

@@ -1,4 +1,4 @@
-"""The tokens themselves: made here, shown once, kept as a hash alone."""
+"""Tokens of virtual keys: generated here, shown once, stored only as a hash."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 
 PREFIX: Final = "sk-"
 SHORTEST: Final = 16
-"""Characters of a token that somebody chose."""
+"""Fewest characters of a token that a user chooses."""
 
 
 def new_token() -> str:
-    """256 bits of chance: long enough for a plain hash to keep it, however fast hashes are computed."""
+    """A token with 256 bits of entropy: enough that a plain hash protects it, however fast hashes are computed."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 @lru_cache(maxsize=4096)
 def hash_of(token: str) -> str:
-    """What is kept of a token, and what it is found by. Comparing hashes tells a guesser nothing of the token, in whatever time."""
+    """What is stored of a token, and the key to look it up. Comparing hashes leaks nothing about the token through timing."""
     return sha256(token.encode()).hexdigest()
 
 
 def hint_of(token: str) -> str:
-    """What may be shown of it."""
+    """The part of a token that may be shown."""
     return f"{PREFIX}...{token[-4:]}"

@@ -1,1 +1,3 @@
-"""Every call, once: appended to a journal before its answer ends (`journal`), folded into the database in batches (`folding`)."""
+"""Every call, once: appended to a journal before its response ends (`journal`), written to the database in batches
+(`folding`).
+"""

@@ -1,5 +1,7 @@
-"""What batches cost, and responses that are made in the background. A task asks for those that are under way, and bills each once it is
-done, to the key, team and user that ordered it: a batch at its provider's price for batches, as one line of the ledger for each model.
+"""The cost of batches and of background responses.
+
+A task polls those in progress and bills each once it is done, to the key, team and user that created it. A batch is
+billed at its provider's batch prices, as one ledger record per model.
 
 Reasons: docs/decisions/0023-batches-are-billed-when-done.md.
 """
@@ -40,21 +42,22 @@ from headrace.through import PASSED, ThroughRequest
 log: Final = logging.getLogger("headrace.gateway")
 
 EVERY: Final = 5.0
-"""Seconds between looks at the table."""
+"""Seconds between checks of the table."""
 SOONEST: Final = 60.0
 SELDOM: Final = 1800.0
-"""Seconds between two questions to a provider about one batch: an eighth of its age, within these."""
+"""Bounds of the seconds between two polls of a provider about one batch, which are an eighth of the batch's age."""
 AT_WORK: Final = 600.0
-"""Seconds for which a process that looks at a batch has it to itself."""
+"""Seconds for which a process that polls a batch has it to itself."""
 GIVEN_UP: Final = 30 * 86_400.0
-"""Seconds after which no more is asked: OpenAI and Anthropic keep results for 29 or 30 days (platform.openai.com/docs/guides/batch,
-docs.claude.com/en/docs/build-with-claude/batch-processing, from memory)."""
+"""Seconds after which polling stops: OpenAI and Anthropic keep results for 29 or 30 days
+(platform.openai.com/docs/guides/batch, docs.claude.com/en/docs/build-with-claude/batch-processing, from memory).
+"""
 TENANT: Final = "headrace batches"
-"""Whose calls these questions are, in events and in the line."""
+"""The tenant of the polls, in events and in the queue."""
 
 
 class Batches:
-    """Looks at batches until it is cancelled."""
+    """Polls and bills batches until cancelled."""
 
     def __init__(self, database: Database, router: Router, clock: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -72,7 +75,7 @@ class Batches:
             await asyncio.sleep(EVERY)
 
     async def round(self) -> int:
-        """Look at those that are due; how many were billed."""
+        """Poll the batches that are due; returns how many were billed."""
         now = self._clock()
         if not await self._database.read(lambda connection: order_table.any_due(connection, now)):
             return 0
@@ -86,7 +89,7 @@ class Batches:
         except (HeadraceError, msgspec.DecodeError, UnicodeDecodeError) as error:
             kind = error.failure.kind if isinstance(error, HeadraceError) else Kind.BAD_RESPONSE
             log.warning("%s of deployment %s cannot be billed at present: %s", order.id, order.deployment, kind.value)
-            records = [] if kind is Kind.NOT_FOUND else None  # its provider keeps it no more
+            records = [] if kind is Kind.NOT_FOUND else None  # its provider no longer keeps it
         now = self._clock()
         if records is None and now - order.began > GIVEN_UP:
             log.warning("%s of deployment %s is given up: what it cost is not known", order.id, order.deployment)
@@ -99,7 +102,7 @@ class Batches:
         return await self._database.write(lambda connection: order_table.bill(connection, order, found))
 
     async def _records(self, order: Order) -> list[Record] | None:
-        """What it came to; None while it is under way, or where its deployment is not here."""
+        """What it cost; None while it is in progress, or if its deployment does not exist here."""
         deployment = self._router.get_deployment(order.deployment)
         if deployment is None:
             return None
@@ -110,7 +113,7 @@ class Batches:
         sums = await (self._of_messages(order, deployment) if order.kind == MESSAGES else self._of_file(order, deployment))
         return None if sums is None else [_record(order, deployment, model, one, self._clock()) for model, one in sums.items()]
 
-    # ---- asking ------------------------------------------------------------------------------------------------------
+    # ---- polling -----------------------------------------------------------------------------------------------------
 
     async def _of_response(self, order: Order, deployment: Deployment) -> list[Record] | None:
         place = {"id": marked_id(order.deployment, order.id)}
@@ -127,7 +130,7 @@ class Batches:
         return self._made(order, deployment, answer._hidden_params, "/v1beta/interactions", PASSED)
 
     def _made(self, order: Order, deployment: Deployment, hidden: Any, path: str, operation: Operation) -> list[Record]:
-        """What was made in the background came to."""
+        """The record of what was made in the background; empty if it failed before anything was made."""
         if hidden.usage is None:  # it failed before anything was made
             return []
         return [
@@ -138,7 +141,7 @@ class Batches:
         ]  # fmt: skip
 
     async def _of_file(self, order: Order, deployment: Deployment) -> Mapping[str, Sum] | None:
-        """All lines of a file are calls of one model."""
+        """The sums of a batch whose input is a file, all lines of which call one model."""
         options = {"tenant": TENANT}
         batch = await self._router.acall(BATCH, "-", None, stream=False, options=options, place={"id": order.id}, deployment=deployment.id)
         if batch.status not in OVER:
@@ -154,7 +157,7 @@ class Batches:
                 raise
             log.info("batch %s: its file is not to be had (%s), what it says of itself counts", order.id, error.failure.kind.value)
             prices = _prices(deployment)
-            if prices is not None:  # of the sum nobody knows whose prompts were long
+            if prices is not None:  # of the sum nobody knows which prompts were long
                 prices = Prices(Rates(prices.rates.steps[-1:]), prices.halved)
             done = (batch.get("request_counts") or {}).get("completed")
             return {own: Sum(done if isinstance(done, int) else 0).plus(bill_of(usage), prices)}
@@ -162,7 +165,7 @@ class Batches:
             return await asyncio.to_thread(_summed, file, {own: deployment}, own)
 
     async def _file(self, id: str, deployment: Deployment, options: Mapping[str, Any]) -> SpooledTemporaryFile[bytes]:
-        """A file of answers. Raises HeadraceError."""
+        """A file of responses. Raises HeadraceError."""
         stream = reads_in_pieces(resolve(deployment.model).provider)
         answer: Any = await self._router.acall(
             FILE_CONTENT, "-", None, stream=stream, options=options, place={"id": id}, deployment=deployment.id
@@ -195,7 +198,7 @@ class Batches:
 
 
 async def _put_by(pieces: Any) -> SpooledTemporaryFile[bytes]:
-    """What comes in a stream of bytes, on a disk where it is large."""
+    """The content of a stream of bytes, spooled to disk if it is large."""
     content = SpooledTemporaryFile[bytes](max_size=MOST_IN_MEMORY)
     try:
         async with pieces:
@@ -208,16 +211,17 @@ async def _put_by(pieces: Any) -> SpooledTemporaryFile[bytes]:
     return content
 
 
-# ---- reckoning -------------------------------------------------------------------------------------------------------------------
+# ---- sums
+# ------------------------------------------------------------------------------------------------------------------------
 
 
 class Sum(Struct):
-    """Calls of one model."""
+    """The calls of one model."""
 
     calls: int = 0
     used: dict[str, float] = msgspec.field(default_factory=dict)
     cost: int | None = None
-    """Nano-dollars; None where no price is known."""
+    """Nano-dollars; None if no price is known."""
 
     def plus(self, bill: Bill, prices: Prices | None) -> Sum:
         for name, count in msgspec.to_builtins(bill).items():
@@ -228,12 +232,13 @@ class Sum(Struct):
 
 
 class Prices(Struct, frozen=True):
-    """Of a batch's calls."""
+    """The prices of a batch's calls."""
 
     rates: Rates
     halved: bool
-    """Whether those are the prices of calls at once, of which batches cost half (OpenAI, Anthropic, Google, Mistral, Groq and Bedrock,
-    by their pages of prices, from memory)."""
+    """Whether these are the prices of ordinary calls, of which batch calls cost half (OpenAI, Anthropic, Google,
+    Mistral, Groq and Bedrock, by their pricing pages, from memory).
+    """
 
     def of(self, bill: Bill) -> int:
         """Nano-dollars, rounded up."""
@@ -242,10 +247,11 @@ class Prices(Struct, frozen=True):
 
 
 def _summed(lines: Iterable[bytes], served: Mapping[str, Deployment], only: str = "") -> dict[str, Sum]:
-    """By model, what the answers of a batch used. Each is priced by itself: a long prompt may have prices of its own.
+    """The usage of a batch's responses, by model. Each response is priced by itself, as long prompts may have prices of
+    their own.
 
-    served: deployments of the account by what the provider calls their models. only: the model of all, which answers may call by a longer
-    name; empty where they have to tell.
+    served: the deployments of the account, by the provider's names of their models. only: the model of all responses,
+    which may call it by a longer name; empty if each response names its model.
     """
     sums: dict[str, Sum] = defaultdict(Sum)
     prices: dict[str, Prices | None] = {}
@@ -259,7 +265,7 @@ def _summed(lines: Iterable[bytes], served: Mapping[str, Deployment], only: str 
 
 
 def _answers(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The answers that say what they used: OpenAI's stand in `response.body`, Anthropic's in `result.message`."""
+    """The responses that state their usage: OpenAI's in `response.body`, Anthropic's in `result.message`."""
     for line in lines:
         try:
             said = msgspec.json.decode(line)
@@ -277,7 +283,7 @@ def _own_name(deployment: Deployment) -> str:
 
 
 def _prices(deployment: Deployment) -> Prices | None:
-    """Those that the configuration names, else the catalogue's."""
+    """The prices in the configuration, else those in the catalog."""
     own = {name: value for part in (deployment.model_info, deployment.litellm_params) for name, value in part.items() if is_price(name)}
     facts = own or find(deployment.priced_as)
     rates = None if facts is None else rates_of(facts, "batch")

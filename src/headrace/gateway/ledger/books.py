@@ -1,4 +1,4 @@
-"""The ledger of one process: its journal, and the task that folds it into the database."""
+"""The ledger of one process: its journal, and the task that writes it to the database."""
 
 from __future__ import annotations
 
@@ -23,23 +23,26 @@ from headrace.runtime.sql_drivers import Connection, DatabaseError
 log: Final = logging.getLogger("headrace.gateway")
 
 EVERY: Final = 1.0
-"""Seconds between foldings."""
+"""Seconds between writes to the database."""
 LONGEST: Final = 16 << 20
-"""Bytes after which a new journal is begun."""
+"""Bytes after which a new journal is started."""
 LOOK: Final = 2.0
-"""Seconds between looks at what other processes spent."""
+"""Seconds between checks of what other processes spent."""
 LATE: Final = 10.0
-"""Seconds by which the clocks of two machines may differ."""
+"""Tolerated clock skew between two machines in seconds."""
 WAIT: Final = 1.0
-"""Seconds to wait where something went wrong."""
+"""Seconds to wait after a failure."""
 CLEAN: Final = 3600.0
-"""Seconds between looks for rows that need not be kept any longer."""
+"""Seconds between deletions of old rows."""
 CLEANED: Final = 5000
 """Rows deleted in one transaction."""
 
 
 class Books:
-    """A `Ledger` over a folder of journals and a database. `run` folds until it is cancelled; `close` folds the rest."""
+    """A `Ledger` over a folder of journals and a database.
+
+    `run` writes to the database until cancelled; `close` writes the rest.
+    """
 
     def __init__(
         self,
@@ -50,9 +53,9 @@ class Books:
         keep_content: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """keep: seconds for which calls are remembered; None for ever. keep_content: the same of what they said.
+        """keep: seconds for which calls are kept; None for ever. keep_content: the same for their content.
 
-        Raises ConfigurationError where nothing can be written.
+        Raises ConfigurationError if the folder is not writable.
         """
         self._database = database
         self._folder = folder
@@ -61,13 +64,13 @@ class Books:
         self._clock = clock
         self._folding = asyncio.Lock()
         self._adopted = False
-        """Whether what processes before us left behind is in the database."""
+        """Whether the journals of earlier processes are in the database."""
         self._reached = 0
-        """Bytes of the journal that are in the database, at least."""
+        """Bytes of the journal that are known to be in the database."""
         self._unwritten: list[Record] = []
-        """What the disk did not take: it goes into the database as it is."""
+        """Records that could not be written to disk: they go directly to the database."""
         self._seen: dict[Period, int] = {}
-        """What is known to be spent in the periods that are asked about."""
+        """What is known to be spent in the watched periods."""
         self.on_spent_elsewhere: Callable[[Period, int], None] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -78,7 +81,7 @@ class Books:
             ) from None
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
-        """Remember a call: about 10 µs, and nothing is awaited. When this returns, the end of the process loses it no more."""
+        """Record a call, in about 10 µs and without awaiting. Once this returns, the record survives the end of the process."""
         try:
             self._journal.append(record)
         except OSError as error:
@@ -86,17 +89,17 @@ class Books:
             self._unwritten.append(record)
 
     def extend(self, records: Sequence[Record]) -> None:
-        """Several calls, written at once."""
+        """Record several calls in one write."""
         try:
             self._journal.extend(records)
         except OSError:
             for record in records[self._journal.kept :]:
                 self.append(record)
 
-    # ---- folding
+    # ---- to the database
 
     async def run(self) -> None:
-        """Fold, look at what others spent, delete what is too old; until cancelled."""
+        """Write to the database, check what other processes spent, delete what is too old; until cancelled."""
         look = clean = -CLEAN
         while True:
             now = time.monotonic()
@@ -117,7 +120,7 @@ class Books:
             await asyncio.sleep(EVERY)
 
     async def adopt(self) -> int:
-        """Fold what processes that have ended left behind; how many rows."""
+        """Write the journals of processes that have ended to the database; returns how many rows."""
         async with self._folding:
             return await self._adopt()
 
@@ -127,7 +130,7 @@ class Books:
         return rows
 
     async def fold(self) -> None:
-        """Bring into the database whatever was appended until now, first of all by processes that have ended."""
+        """Write whatever was appended until now to the database; first, once, the journals of processes that have ended."""
         async with self._folding:
             await self._fold()
 
@@ -148,8 +151,11 @@ class Books:
             await self._drop(old.path)
 
     async def _fold_all(self, path: Path, until: float = math.inf) -> None:
-        """Fold so many bytes of a journal. What is appended meanwhile is left for the next time: row by row, each transaction would cost
-        more than the rows."""
+        """Write the first `until` bytes of a journal.
+
+        What is appended meanwhile is left for the next time: row by row, each transaction would cost more than its
+        rows.
+        """
         while (step := await self._database.write(lambda connection: folding.fold(connection, path))).more:
             self._know(step.spent)
             folding.tell(path, step)
@@ -159,27 +165,27 @@ class Books:
     async def _drop(self, path: Path) -> None:
         await self._database.write(lambda connection: folding.drop(connection, path))
 
-    # ---- what was spent
+    # ---- spending
 
     async def spent(self, period: Period) -> int:
-        """Nano-dollars spent in a period by everybody; what others add from now on is told to `on_spent_elsewhere`."""
+        """Nano-dollars spent in a period by all processes. What others add from now on is reported to `on_spent_elsewhere`."""
         async with self._folding:
             await self._fold()
             self._seen[period] = await self._database.read(lambda connection: table.spent_in(connection, *period))
             return self._seen[period]
 
     def unwatch(self, period: Period) -> None:
-        """Nobody asks any more what is spent in it."""
+        """Stop watching a period."""
         self._seen.pop(period, None)
 
     def _know(self, spent: Mapping[Period, int]) -> None:
-        """Our own spending stands in the database now: it is not others'."""
+        """Count this process's own spending, now that it is in the database, so that it is not taken for that of others."""
         for period, cost in spent.items():
             if period in self._seen:
                 self._seen[period] += cost
 
     async def look(self) -> None:
-        """Find what others have spent since we looked."""
+        """Find what other processes have spent since the last check."""
         if not self._seen:
             return
         async with self._folding:
@@ -193,10 +199,10 @@ class Books:
                         self.on_spent_elsewhere(period, more)
                     self._seen[period] = cost
 
-    # ---- keeping
+    # ---- retention
 
     async def clean(self) -> int:
-        """Delete calls that need not be kept any longer, and what others said, a few at a time; how many calls."""
+        """Delete calls and content that are past their retention, in small batches; returns how many calls."""
         now, deleted = self._clock(), 0
         if self._keep_content is not None:
             before_content = now - self._keep_content
@@ -209,10 +215,10 @@ class Books:
         return deleted
 
     async def close(self) -> None:
-        """Fold the rest, and leave no journal behind. Where the database is gone the journal stays for the next start."""
+        """Write the rest and remove the journal. If the database is unreachable, the journal stays for the next start."""
         try:
             await self.fold()
-            while self._journal.size > self._reached:  # what came meanwhile
+            while self._journal.size > self._reached:  # appended meanwhile
                 await self.fold()
         except DatabaseError as error:
             log.warning("the rest of the ledger stays in its journal (%s)", error)
@@ -223,12 +229,12 @@ class Books:
 
 
 def forget(connection: Connection, before: float, most: int = CLEANED) -> int:
-    """Delete the oldest calls of those that began before that moment; how many. What was spent stays known."""
+    """Delete the oldest calls that began before that time; returns how many. What was spent stays known."""
     old = "SELECT number FROM calls WHERE began < :before ORDER BY began LIMIT :most"
     return connection.execute(f"DELETE FROM calls WHERE number IN ({old})", before=before, most=most)
 
 
 def forget_content(connection: Connection, before: float, most: int = CLEANED) -> int:
-    """Delete what the oldest calls said of those that began before that moment; of how many. The calls stay."""
+    """Delete the content of the oldest calls that began before that time; returns of how many. The calls stay."""
     old = "SELECT number FROM calls WHERE began < :before AND content IS NOT NULL ORDER BY began LIMIT :most"
     return connection.execute(f"UPDATE calls SET content = NULL WHERE number IN ({old})", before=before, most=most)

@@ -1,4 +1,4 @@
-"""The ledger for other programs: CSV, and Parquet with pyarrow. One row a call, each class of usage a column, money whole."""
+"""Export of the ledger as CSV, or as Parquet with pyarrow: one row per call, one column per class of usage, money in integers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH: Final = 5_000
 
 
 def rows(connection: Connection, where: Sequence[Condition]) -> Iterator[dict[str, Any]]:
-    """Calls in the order in which they came into the ledger; moments as seconds since 1970."""
+    """Calls in the order in which they entered the ledger; times in Unix seconds."""
     chosen = query("*", where, "ORDER BY number")
     for row in connection.look_through(chosen.sql, **chosen.given):
         usage = msgspec.json.decode(row["usage"])
@@ -37,7 +37,7 @@ def rows(connection: Connection, where: Sequence[Condition]) -> Iterator[dict[st
 
 
 def write_csv(found: Iterator[dict[str, Any]], file: TextIO) -> int:
-    """How many rows. Moments in ISO 8601."""
+    """Returns the number of rows. Times are in ISO 8601."""
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     count = 0
@@ -53,7 +53,7 @@ def _iso(moment: float | None) -> str:
 
 
 def write_parquet(found: Iterator[dict[str, Any]], path: Path) -> int:
-    """How many rows. Raises ConfigurationError without pyarrow."""
+    """Returns the number of rows. Raises ConfigurationError without pyarrow."""
     try:
         import pyarrow  # type: ignore[import-untyped]  # late: a large package that few need
         import pyarrow.parquet  # type: ignore[import-untyped]  # late as well

@@ -1,4 +1,6 @@
-"""From a journal into the database: the rows and the place reached in one transaction, so that no row is lost or comes twice."""
+"""Journals into the database: rows and the position reached are written in one transaction, so no row is lost or
+written twice.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +25,25 @@ from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import Connection, several
 
 Period = tuple[Kind, str, float]
-"""Whose money, and when the budget's period began."""
+"""A holder with a budget, and the start of the budget's period."""
 
 log: Final = logging.getLogger("headrace.gateway")
 
 BATCH: Final = 2 << 20
 """Bytes of a journal in one transaction."""
 SLICE: Final = 64 << 10
-"""Bytes of it that are in memory at a time: as records and rows they are seven times as large."""
+"""Bytes of a journal in memory at a time: as records and rows they take seven times as much."""
 _decode_terms: Final = msgspec.json.Decoder(Terms).decode
 
 
 class Folded(Struct, frozen=True):
-    """What one step brought."""
+    """The result of one step."""
 
     more: bool
-    """Whether there was anything."""
+    """Whether there was anything to write."""
     rows: int = 0
     broken: int = 0
-    """Lines that were not whole."""
+    """Incomplete lines."""
     spent: Mapping[Period, int] = {}
     """Nano-dollars."""
     reached: int = 0
@@ -49,7 +51,7 @@ class Folded(Struct, frozen=True):
 
 
 def fold(connection: Connection, path: Path) -> Folded:
-    """Bring the next lines of a journal into the database."""
+    """Write the next lines of a journal to the database."""
     reached = connection.scalar("SELECT position FROM journals WHERE name = :name", name=path.name) or 0
     count, broken, spent, position = 0, 0, Counter[Period](), reached
     while position - reached < BATCH:
@@ -69,7 +71,7 @@ def fold(connection: Connection, path: Path) -> Folded:
 
 
 def adopt(database: Database, folder: Path) -> int:
-    """Bring in what processes that have ended left in their journals; how many rows."""
+    """Write the journals of processes that have ended to the database; returns how many rows."""
     count = 0
     for path in orphans(folder):
         while (step := _step(database, path)).more:
@@ -91,19 +93,19 @@ def tell(path: Path, step: Folded) -> None:
 
 
 def drop(connection: Connection, path: Path) -> None:
-    """Done with a journal. The file goes first: a file without its place in the table would be folded once more."""
+    """Delete a finished journal. The file goes first: a file without its position in the table would be read again."""
     path.unlink(missing_ok=True)
     connection.execute("DELETE FROM journals WHERE name = :name", name=path.name)
 
 
 def keep(connection: Connection, records: Sequence[Record]) -> Mapping[Period, int]:
-    """Write records into the ledger, and what they cost to whom."""
+    """Write records to the ledger and add up their cost by holder."""
     if not records:
         return {}
     rows.insert(connection, records)
     spent = _spent(connection, records)
     now = time.time()
-    # In one order everywhere: two processes that wait for each other's rows would wait for ever.
+    # Sorted, so that two processes lock rows in the same order and cannot deadlock.
     sums = [
         (kind.value, id, began, spent[kind, id, began], now)
         for kind, id, began in sorted(spent, key=lambda period: (period[0].value, period[1], period[2]))
@@ -119,10 +121,10 @@ _ADDED: Final = (
 
 
 _Caller = tuple[str, str, str, str, tuple[str, ...]]
-"""Key, team, user, the customer that was asked for, and the tags of the call."""
+"""Key, team, user, end user and tags of a call."""
 _KINDS: Final = (Kind.KEY, Kind.TEAM, Kind.USER, Kind.CUSTOMER)
 _CALLED: Final = (Kind.CUSTOMER, Kind.TAG)
-"""Those of whom there may be none: names that callers give."""
+"""The kinds whose names callers choose, so that there may be no such holder."""
 
 
 def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
@@ -132,7 +134,7 @@ def _holders(caller: _Caller) -> list[tuple[Kind, str]]:
 
 
 def organization_of(key: str, team: str, user: str, terms: Mapping[tuple[Kind, str], Terms]) -> str:
-    """The one above a key, else above its team, else above its user; empty for none."""
+    """The organization above a key, else above its team, else above its user; "" for none."""
     people = ((Kind.KEY, key), (Kind.TEAM, team), (Kind.USER, user))
     return next((id for holder in people if holder in terms and (id := terms[holder].organization)), "")
 
@@ -144,7 +146,7 @@ def _organization(caller: _Caller, terms: Mapping[tuple[Kind, str], Terms]) -> l
 
 
 def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, int]:
-    """Money by holder and period: that in which the call began, whose budget it was let through by."""
+    """Money by holder and period: the period in which the call began, whose budget admitted it."""
     paid: dict[_Caller, list[Record]] = defaultdict(list)
     for record in records:
         if record.cost:
@@ -176,7 +178,7 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
 
 
 def _by_period(records: Iterable[Record], period_at: Callable[[float], tuple[float, float]]) -> dict[float, int]:
-    """Money by the beginning of its period. Calls that follow one another are mostly of one: it is looked for again at its end."""
+    """Money by start of the period. Consecutive calls are mostly in the same one, so it is computed again only when it ends."""
     spent: dict[float, int] = defaultdict(int)
     began, ends = math.inf, -math.inf
     for record in records:
@@ -187,7 +189,7 @@ def _by_period(records: Iterable[Record], period_at: Callable[[float], tuple[flo
 
 
 def terms_of(connection: Connection, whose: Iterable[tuple[Kind, str]]) -> dict[tuple[Kind, str], Terms]:
-    """The terms of those that there are, or were."""
+    """The terms of those that exist or existed."""
     ids = defaultdict(set)
     for kind, id in whose:
         ids[kind].add(id)

@@ -1,4 +1,4 @@
-"""A provider's invoice beside the ledger, line by line: what both have, and what only one has."""
+"""Compare a provider's invoice with the ledger, line by line: what both have, and what only one has."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "input": ("input_tokens", "prompt_tokens", "n_context_tokens_total", "usage_input_tokens"),
     "output": ("output_tokens", "completion_tokens", "n_generated_tokens_total", "usage_output_tokens"),
 }  # fmt: skip
-"""What providers call the columns of their exports; the first that is there counts."""
+"""The names of columns in providers' exports; the first that exists is used."""
 NEEDED: Final = ("day", "model", "amount")
 _SNAPSHOT: Final = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
 
 
 class Line(Struct, frozen=True):
-    """What one side says of a model's day. Money in nano-dollars."""
+    """What one side states for one model on one day. Money in nano-dollars."""
 
     cost: int = 0
     input: int | None = None
@@ -43,18 +43,18 @@ class Line(Struct, frozen=True):
 
 
 class Compared(Struct, frozen=True):
-    """A line of the invoice, or of the ledger, beside its counterpart."""
+    """A line of the invoice or of the ledger, next to its counterpart."""
 
     day: str
     model: str
     invoiced: Line | None
     recorded: Line | None
     verdict: str
-    """agrees, differs, "not in the ledger" or "not on the invoice"."""
+    """`agrees`, `differs`, `not in the ledger` or `not on the invoice`."""
 
     @property
     def difference(self) -> int:
-        """Nano-dollars invoiced beyond what is recorded."""
+        """Nano-dollars invoiced in excess of what is recorded."""
         return (self.invoiced or Line()).cost - (self.recorded or Line()).cost
 
 
@@ -67,15 +67,18 @@ Lines = dict[tuple[str, str], Line]
 
 
 def read_invoice(file: TextIO, columns: Mapping[str, str]) -> Lines:
-    """A CSV of a provider's; lines of the same day and model are one. columns: what day, model, amount, input and output are called
-    there, where nobody would guess. Raises ConfigurationError that names the column, or the line."""
+    """A provider's CSV export, with lines of the same day and model added up.
+
+    columns: the names of the columns day, model, amount, input and output, where they are not in `NAMES`. Raises
+    ConfigurationError naming the column or the line.
+    """
     reader = csv.DictReader(file)
     names = _columns(reader.fieldnames or (), columns)
     found: dict[tuple[str, str], Line] = defaultdict(Line)
     for row in reader:
         where = f"line {reader.line_num}"
         if not (row[names["amount"]] or "").strip() and not (row[names["model"]] or "").strip():
-            continue  # a line of totals, or none at all
+            continue  # a line of totals, or an empty one
         day, model = _day(row[names["day"]], where), _model(row[names["model"]])
         tokens = {field: _count(row[names[field]], where) for field in ("input", "output") if field in names}
         found[day, model] += Line(_money(row[names["amount"]], where), **tokens)
@@ -117,7 +120,7 @@ def _day(value: str, where: str) -> str:
 
 
 def _model(value: str) -> str:
-    """OpenAI's line items are `gpt-4o-2024-08-06, input`."""
+    """The model of a line; OpenAI's line items are `gpt-4o-2024-08-06, input`."""
     return value.partition(",")[0].strip()
 
 
@@ -136,7 +139,7 @@ def _count(value: str | None, where: str) -> int:
 
 
 def recorded(connection: Connection, where: Sequence[Condition]) -> Lines:
-    """What the ledger has of each day and model."""
+    """What the ledger has for each day and model."""
     day = day_of("began", connection.sqlite)
     rows = sums([f"{day} AS day", "served"], [("served <> ''", {}), *where]).rows(connection)
     return {
@@ -148,9 +151,10 @@ def recorded(connection: Connection, where: Sequence[Condition]) -> Lines:
 
 
 def compare(invoiced: Lines, ledger: Lines, tolerance: float) -> list[Compared]:
-    """Every line of both, by day and model. tolerance: share by which amounts may differ; a cent always may.
+    """Every line of both sides, by day and model. tolerance: share by which amounts may differ; one cent always may.
 
-    A snapshot on the invoice (`gpt-4o-2024-08-06`) is the model without its date where the ledger knows no better.
+    A snapshot on the invoice (`gpt-4o-2024-08-06`) is matched with the model without its date if the ledger only has
+    that.
     """
     ledger = dict(ledger)
     sides: dict[tuple[str, str], Line] = defaultdict(Line)

@@ -1,7 +1,8 @@
-"""A file that calls are appended to before their answers end. What `write` has taken survives the end of the process, however it comes.
+"""A file to which calls are appended before their responses end. What `write` accepted survives the end of the process,
+even a crash.
 
-A line is the CRC of its JSON, in hex, and the JSON. A torn line, of a process that was killed in the middle of one, is no call that was
-answered: its answer's last byte had not gone out.
+A line is the CRC of its JSON, in hex, and the JSON. A torn line is left by a process that was killed while writing it;
+its call was not completely responded to, as the last byte of a response is sent after the write.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def framed(record: Record) -> bytes:
 
 
 def unframed(line: bytes) -> Record | None:
-    """None for a line that is not whole."""
+    """The record of a line; None if the line is incomplete."""
     said = line[8:]
     try:
         return _decode(said) if int(line[:8], 16) == crc32(said) else None
@@ -40,27 +41,27 @@ def unframed(line: bytes) -> Record | None:
 
 
 class Journal:
-    """One process's own file, locked as long as the process lives."""
+    """One process's own file, locked while the process lives."""
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError."""
         self.path = folder / f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
-        # Under its name only once it is locked: others look for journals without a lock, and would take it for one that was left.
+        # Gets its name only once it is locked: other processes would take an unlocked journal for an orphan.
         unnamed = self.path.with_suffix(".new")
         self._file = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         unnamed.rename(self.path)
         self._torn = False
         self.kept = 0
-        """How many of the records of the latest `extend` are in it."""
+        """How many records of the latest `extend` were written."""
         self.size = 0
 
     def append(self, record: Record) -> None:
-        """Raises OSError where the disk takes no more: then the record is not in it."""
+        """Raises OSError if the write fails; then the record is not in the file."""
         self.extend((record,))
 
     def extend(self, records: Sequence[Record]) -> None:
-        """Several in one write. Raises OSError where the disk takes no more: then the first `kept` of them are in it, and no other."""
+        """Append records in one write. Raises OSError if the write fails; then only the first `kept` of them are in the file."""
         lines = [framed(record) for record in records]
         self.kept = 0
         before = b"\n" if self._torn else b""
@@ -83,12 +84,12 @@ class Journal:
 
 
 def orphans(folder: Path) -> Iterator[Path]:
-    """Journals whose process has ended; each is held while it is handed out."""
+    """Journals whose process has ended, each locked while it is yielded."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue  # another process was faster
+            continue  # another process removed it first
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists():
@@ -100,7 +101,7 @@ def orphans(folder: Path) -> Iterator[Path]:
 
 
 def lines(path: Path, position: int, most: int) -> tuple[list[bytes], int]:
-    """Whole lines from there on, about `most` bytes of them, and the position behind the last."""
+    """Complete lines from `position` on, about `most` bytes of them, and the position after the last."""
     with path.open("rb") as file:
         file.seek(position)
         read = file.read(most)

@@ -1,4 +1,4 @@
-"""What waits for its bill, in the database. Whatever is done here may be done by several processes at once."""
+"""Batches and background responses waiting to be billed, in the database. Safe for several processes at once."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from headrace.gateway.records import Record
 from headrace.runtime.sql_drivers import Connection
 
 MOST: Final = 20
-"""Looked at in one round."""
+"""Claimed in one round."""
 _SAME: Final = "deployment = :deployment AND id = :id"
 _COLUMNS: Final = Order.__struct_fields__
 
 
 def add(connection: Connection, order: Order, look: float) -> None:
-    """look: when it is looked at first, in seconds since 1970."""
+    """look: when it is polled first, in Unix seconds."""
     row = {name: getattr(order, name) for name in _COLUMNS} | {"tags": msgspec.json.encode(order.tags).decode()}
     columns = [*row, "look", "billed"]
     connection.insert("batches", columns, [[*row.values(), look, False]], "ON CONFLICT (deployment, id) DO NOTHING")
 
 
 def hasten(connection: Connection, deployment: str, id: str, now: float) -> bool:
-    """Somebody has seen that it is done: it is looked at next. False where it is billed already, or none of ours."""
+    """Poll a batch next, since it was seen to be done. False if it is billed already or unknown."""
     waits = f"UPDATE batches SET look = :now WHERE {_SAME} AND NOT billed"
     return connection.execute(waits, now=now, deployment=deployment, id=id) > 0
 
@@ -40,22 +40,23 @@ def any_due(connection: Connection, now: float) -> bool:
 
 
 def claim(connection: Connection, now: float, until: float) -> list[Order]:
-    """Those that are due, for this process alone until then."""
+    """Claim the batches that are due, for this process alone until then."""
     due = connection.rows("SELECT * FROM batches WHERE NOT billed AND look <= :now ORDER BY look LIMIT :most", now=now, most=MOST)
     mine = "UPDATE batches SET look = :until WHERE NOT billed AND look = :look AND " + _SAME
     return [_of_row(row) for row in due if connection.execute(mine, until=until, look=row["look"], **_key(row))]
 
 
 def put_off(connection: Connection, order: Order, until: float, look: float) -> None:
-    """Look at it later. until: that of its claim; where somebody has hastened it since, it stays as they want it."""
+    """Poll it again at `look`. until: the end of its claim; if it was hastened since, that stays."""
     mine = f"UPDATE batches SET look = :look WHERE look = :until AND {_SAME}"
     connection.execute(mine, look=look, until=until, deployment=order.deployment, id=order.id)
 
 
 def bill(connection: Connection, order: Order, records: Sequence[Record]) -> bool:
-    """Write what it came to into the ledger, and that this is done: one transaction, so that it is billed once, whoever is killed when.
+    """Write its records to the ledger and mark it billed, in one transaction, so that it is billed once even if the
+    process is killed.
 
-    False where somebody else has billed it.
+    False if another process has billed it.
     """
     done = f"UPDATE batches SET billed = :billed WHERE {_SAME} AND NOT billed"
     if connection.execute(done, billed=True, deployment=order.deployment, id=order.id) == 0:

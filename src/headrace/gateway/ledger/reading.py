@@ -1,4 +1,4 @@
-"""Questions to the ledger."""
+"""Queries of the ledger."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Query(NamedTuple):
 
 
 def query(what: str, where: Sequence[Condition], more: str = "", **given: Any) -> Query:
-    """Calls for which all of this holds. what: the columns. more: what stands behind the conditions."""
+    """Selects the calls that meet all conditions. what: the columns. more: SQL after the conditions."""
     conditions = " AND ".join([sql for sql, _ in where]) or "TRUE"
     for _, said in where:
         given |= said
@@ -37,23 +37,25 @@ def query(what: str, where: Sequence[Condition], more: str = "", **given: Any) -
 
 
 def day_of(moment: str, sqlite: bool) -> str:
-    """The number of the UTC day since 1970. SQLite cuts off where others round, and has no floor everywhere."""
+    """SQL for the UTC day number since 1970.
+
+    SQLite's CAST truncates where PostgreSQL's rounds, and not every SQLite has floor().
+    """
     days = f"{moment} / {DAY}.0"
     return f"CAST({days if sqlite else f'floor({days})'} AS INTEGER)"
 
 
 def used_in(name: str, sqlite: bool) -> str:
-    """What of one class a call used, 0 where it used nothing of it."""
+    """SQL for a call's usage of one class, 0 if there is none."""
     found = f"json_extract(usage, '$.{name}')" if sqlite else f"CAST(CAST(usage AS json)->>'{name}' AS BIGINT)"
     return f"coalesce({found}, 0)"
 
 
 def sums(by: Sequence[str], where: Sequence[Condition], more: Mapping[str, str] = EMPTY) -> Query:
-    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group. by: columns, or `expression AS name`.
-
-    more: whole numbers of each call, by the names of their sums.
+    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group. by: columns, or `expression AS
+    name`. more: integer expressions to add up, by the names of their sums.
     """
-    # PostgreSQL's sum of whole numbers is a decimal one.
+    # PostgreSQL's sum of integers is a decimal.
     added = {"cost": "cost", "input": "input", "output": "output", "tokens": "input + output", **more}
     told = [f"CAST(coalesce(sum({what}), 0) AS BIGINT) AS {name}" for name, what in added.items()]
     groups = ", ".join([str(number + 1) for number in range(len(by))])
@@ -61,13 +63,13 @@ def sums(by: Sequence[str], where: Sequence[Condition], more: Mapping[str, str] 
 
 
 def between(since: float | None, until: float | None) -> list[Condition]:
-    """Calls that began at `since` or later, and before `until`; seconds since 1970."""
+    """Calls that began at `since` or later and before `until`, both in Unix seconds."""
     found: list[Condition] = [] if since is None else [("began >= :since", {"since": since})]
     return found if until is None else [*found, ("began < :until", {"until": until})]
 
 
 def during(first: str, last: str, provider: str | None = None) -> list[Condition]:
-    """Calls of the UTC days from the first to the last, to one provider or to all."""
+    """Calls of the UTC days from `first` to `last`, to one provider or to all."""
     ends = [datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() for day in (first, last)]
     found = between(ends[0], ends[1] + DAY)
     return found if provider is None else [*found, ("provider = :provider", {"provider": provider})]

@@ -1,4 +1,7 @@
-"""Records as rows of `calls`, made column by column. What is usual in all of them is written into the statement, not bound to it."""
+"""Records as rows of `calls`, built column by column.
+
+Values that a whole batch shares are written into the statement instead of bound.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,13 @@ USUAL: Final[Mapping[str, tuple[Any, str]]] = {
     "status": (200, "200"),
     "attempts": (1, "1"),
 }
-"""Columns in which most calls have the same, mostly nothing: what it is, and its SQL."""
+"""Columns in which most calls have the same value, usually an empty one: that value, and its SQL."""
 
 _lines: Final = msgspec.json.Encoder().encode_lines
 
 
 def insert(connection: Connection, records: Sequence[Record]) -> None:
-    """Write records into the table."""
+    """Write records to the table."""
     columns = _columns(records)
     usual = {name: sql for name, (value, sql) in USUAL.items() if columns[name].count(value) == len(records)}
     said = [name for name in columns if name not in usual]
@@ -38,7 +41,7 @@ def insert(connection: Connection, records: Sequence[Record]) -> None:
 
 
 def _columns(records: Sequence[Record]) -> dict[str, Sequence[Any]]:
-    """By name, what stands in each of them."""
+    """The values of each column, by name."""
     columns: dict[str, Sequence[Any]] = dict(zip(Record.__struct_fields__, zip(*map(astuple, records), strict=True), strict=True))
     usages: Sequence[Mapping[str, float]] = columns["usage"]
     columns["outcome"] = [outcome.value for outcome in columns["outcome"]]
@@ -49,7 +52,7 @@ def _columns(records: Sequence[Record]) -> dict[str, Sequence[Any]]:
 
 
 def _texts(values: Iterable[Any]) -> list[str]:
-    """Each as JSON: in one piece, for no line of it has another within."""
+    """Each value as JSON, encoded in one go; no JSON line contains a line break."""
     return _lines(values).decode().split("\n")[:-1]
 
 
@@ -58,7 +61,7 @@ def _json(value: Any) -> str:
 
 
 def _tokens(usage: Mapping[str, float]) -> tuple[int, int]:
-    """Of the prompt and of the answer."""
+    """Input and output tokens."""
     input: float = 0
     output: float = 0
     for name, count in usage.items():

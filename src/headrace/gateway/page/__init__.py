@@ -1,1 +1,4 @@
-"""The page at `/`: a live picture of the channel. What it shows is plain JSON; its looks are built from the folder `page`."""
+"""The dashboard page at `/`, a live view of the gateway.
+
+Its data is plain JSON; its front end is built from the folder `page`.
+"""

@@ -1,4 +1,4 @@
-"""Seconds, counted in steps that grow with them: quantiles to within a tenth, in a few hundred bytes."""
+"""A histogram of seconds with exponential buckets: quantiles to within 10 %, in a few hundred bytes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import Final
 
 STEPS: Final = 8
-"""For each doubling: the next step is 9 % up."""
+"""Buckets per doubling: each is 9 % above the one before."""
 LEAST: Final = 1e-4
-"""Seconds: what is shorter counts as this."""
+"""Seconds: anything shorter counts as this."""
 
 
 class Histogram:
-    """Adds up; two of them too."""
+    """A histogram to which values, and other histograms (`total`), can be added."""
 
     __slots__ = ("counts",)
 
@@ -25,7 +25,7 @@ class Histogram:
         self.counts.update([0 if each <= LEAST else round(STEPS * math.log2(each / LEAST)) for each in seconds])
 
     def quantile(self, share: float) -> float | None:
-        """Seconds that `share` of all stay within; None of nothing."""
+        """The value in seconds that a `share` of all values does not exceed; None if there are none."""
         left = share * self.counts.total()
         for step, count in sorted(self.counts.items()):
             left -= count

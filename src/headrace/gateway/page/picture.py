@@ -1,4 +1,6 @@
-"""The picture that the page shows, as plain values: each group with its deployments, limits, queue and traffic; the latest calls."""
+"""The data of the dashboard page as plain values: each group with its deployments, limits, queue and traffic, and the
+latest calls.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ from headrace.gateway.page.watching import Seen, Watch
 
 
 class Picture(Struct, frozen=True, eq=False):
-    """Whom to look at."""
+    """The sources of the dashboard's data."""
 
     router: Router
     watch: Watch
     version: str
 
     def now(self, at: float) -> dict[str, Any]:
-        """Everything, at this moment. at: seconds since 1970."""
+        """All data of the page. at: the current time in Unix seconds."""
         snapshot = self.router.snapshot()
         return {
             "at": at,
@@ -33,7 +35,7 @@ class Picture(Struct, frozen=True, eq=False):
         }
 
     def _scopes(self, scopes: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The limits of each holder together: those of its budgets and of single models stand in scopes of their own."""
+        """The limits of each holder together, as its budgets and limits on single models have scopes of their own."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for name, use in scopes.items():
             kind, id, model = holder_of(name)
@@ -74,10 +76,10 @@ class Picture(Struct, frozen=True, eq=False):
 
 
 def holder_of(scope: str) -> tuple[str, str, str]:
-    """Whose limits a scope of the gateway holds: kind and id, and the single model that they are for; empty where they are for all."""
+    """Kind and id of the holder of a gateway's scope, and the single model that it limits; "" for all models."""
     kind, id, *more = [*scope.removeprefix("model:").split(":"), ""]
     more = more[:-1]
-    if scope.startswith("model:") or (len(more) == 1 and more[0].isdecimal()):  # a budget: its period's beginning stands last
+    if scope.startswith("model:") or (len(more) == 1 and more[0].isdecimal()):  # a budget: its last part is the start of the period
         more = more[:-1]
     return kind, unquote(id), ":".join(more)
 
@@ -87,7 +89,7 @@ def _use(use: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def call_of(seen: Seen) -> dict[str, Any]:
-    """One call, in a row. Seconds; cost in nano-dollars."""
+    """One call, as a row. Times in seconds, cost in nano-dollars."""
     record = seen.record
     return {
         "id": record.id,

@@ -1,4 +1,4 @@
-"""The page without its build: the same picture in tables, for any browser, with no script at all."""
+"""The dashboard page without its build: the same data in tables, for any browser, without scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FRAME = """<!doctype html>
 
 
 def plain_page(picture: Mapping[str, Any]) -> bytes:
-    """HTML that asks for itself again every five seconds. picture: of `Picture.now`."""
+    """HTML that reloads itself every five seconds. picture: from `Picture.now`."""
     parts = [_group(group) for group in picture["groups"]]
     parts.append("<h2>Latest calls</h2>" + _table(_CALLS, map(_call, picture["calls"])))
     when = strftime("%Y-%m-%d %H:%M:%S", gmtime(picture["at"]))

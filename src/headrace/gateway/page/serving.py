@@ -1,4 +1,4 @@
-"""What the page's paths are answered with. The built files are everybody's: what is shown comes by `/ui/state`, for administrators."""
+"""Responses for the paths of the dashboard page. The built files are public; the data, at `/ui/state`, is for administrators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headrace.gateway.page.shown import SAFE, Shown
 from headrace.gateway.requests import Asked, refusal
 
 BUILT: Final = Path(__file__).with_name("built")
-"""Where `make page` and the wheel put the files; not there in a tree that has built nothing."""
+"""Where `make page` and the wheel put the files; missing in a source tree without a build."""
 
 STATE: Final = "/ui/state"
 
@@ -31,17 +31,17 @@ _KINDS: Final[Mapping[str, str]] = {
 
 
 class Page(Struct, frozen=True, eq=False):
-    """Answers `/`, `/ui/` and what is below it."""
+    """Serves `/`, `/ui/` and the paths below it."""
 
     picture: Picture
     now: Callable[[], float]
-    """Seconds since 1970."""
+    """Returns Unix seconds."""
 
     def serves(self, asked: Asked) -> bool:
         return asked.method == "GET" and (asked.path == "/" or asked.path.startswith("/ui/"))
 
     async def answer(self, asked: Asked, admit: Callable[[Asked], Awaitable[Caller]]) -> Shown:
-        """admit: says who asks. Raises its refusals, and those with status 403 and 404."""
+        """The response. admit: authenticates the caller; its refusals are raised, as are those with status 403 and 404."""
         plain = asked.path in ("/", "/ui/")
         found = _files(BUILT).get("index.html" if plain else asked.path.removeprefix("/ui/"))
         if found is not None:
@@ -66,15 +66,17 @@ class Page(Struct, frozen=True, eq=False):
 
 @cache
 def _files(folder: Path) -> Mapping[str, tuple[str, bytes]]:
-    """Name → (content type, content): read once, so that no name in a path ever reaches the disk."""
+    """Name → (content type, content). Read once, so that no name from a path is ever opened on disk."""
     if not folder.is_dir():
         return {}
     return {path.name: (_KINDS[path.suffix], path.read_bytes()) for path in sorted(folder.iterdir()) if path.suffix in _KINDS}
 
 
 def with_password(asked: Asked) -> Asked:
-    """The request with the key that a browser without our script sends as a password. For looking at the page alone: a browser sends
-    it along with what other sites make it ask for as well."""
+    """The request with the key that a browser sends as its Basic password when the page runs without its script.
+
+    For viewing only: a browser also sends the password with requests that other sites make it send.
+    """
     scheme, _, coded = asked.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return asked
@@ -88,4 +90,4 @@ def with_password(asked: Asked) -> Asked:
 CHALLENGE: Final = Shown(
     401, _KINDS[".txt"], b"The master key is the password.\n", (*SAFE, ("www-authenticate", 'Basic realm="headrace", charset="UTF-8"'))
 )
-"""How a browser without our script is asked for the key."""
+"""Asks a browser for the key when the page runs without its script."""

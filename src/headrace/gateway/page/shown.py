@@ -1,4 +1,4 @@
-"""An answer to a browser, with what keeps the page to itself."""
+"""Responses to a browser, with security headers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing from elsewhere, nothing inside the HTML, in nobody's frame."""
+"""No content from other origins, no inline scripts or styles, no framing."""
 
 SAFE: Final = (
     ("content-security-policy", POLICY),
@@ -23,7 +23,7 @@ SAFE: Final = (
 
 
 class Shown(Struct, frozen=True):
-    """An answer to a browser."""
+    """A response to a browser."""
 
     status: int
     kind: str

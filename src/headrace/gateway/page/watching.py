@@ -1,4 +1,4 @@
-"""What this process saw of its calls in the last quarter of an hour: counted while they end, put together when somebody looks."""
+"""What this process saw of its calls in the last 15 minutes: collected as they end, aggregated when the page is viewed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from headrace.routing.events import Event
 log: Final = logging.getLogger("headrace.gateway")
 
 SPAN: Final = 10.0
-"""Seconds of a slot."""
+"""Seconds per slot."""
 SLOTS: Final = 90
 MOST_CALLS: Final = 200
-"""Recent calls that are shown one by one."""
+"""Recent calls that are shown individually."""
 MOST_NAMES: Final = 10_000
 """Names of keys that are remembered."""
 MOST_UNCOUNTED: Final = 256
 AGAIN: Final = 600.0
-"""Seconds after which it is said again that a deployment's key is refused."""
+"""Seconds after which the warning about a refused key of a deployment is repeated."""
 MOST_TENANTS: Final = 50
-"""Of a group's queue, those with the most calls in it."""
+"""Tenants of a group's queue that are shown, those with the most calls first."""
 
 
 class Slot(Struct, eq=False):
@@ -44,7 +44,7 @@ class Slot(Struct, eq=False):
     """Nano-dollars."""
     waited: Histogram = msgspec.field(default_factory=Histogram)
     first: Histogram = msgspec.field(default_factory=Histogram)
-    """To a stream's first chunk, from when the call came in."""
+    """From the arrival of a call to the first chunk of its stream."""
     total: Histogram = msgspec.field(default_factory=Histogram)
 
     def count(self, records: Sequence[Record]) -> None:
@@ -60,16 +60,16 @@ class Slot(Struct, eq=False):
 
 
 class Seen(Struct, frozen=True, eq=False):
-    """A call that has ended, and how it came about."""
+    """A finished call, and the routing decision for it."""
 
     record: Record
     decision: Mapping[str, Any] | None
 
 
 class Watch:
-    """A ledger that remembers a little while, in front of the one that remembers for good.
+    """A `Ledger` that remembers recent calls and forwards them all to the permanent one.
 
-    `hear` is for `headrace.subscribe`: from it the watch knows who waits in line, and why a call went where it did.
+    `hear` is for `headrace.subscribe`: it provides the calls in the queues, and refusals of deployments' keys.
     """
 
     def __init__(self, ledger: Ledger, *, now: Callable[[], float] = time.time) -> None:
@@ -80,19 +80,19 @@ class Watch:
         self._slots: dict[tuple[str, str], deque[Slot]] = {}
         self._recent: deque[Seen] = deque(maxlen=MOST_CALLS)
         self._uncounted: list[Record] = []
-        """Calls that are yet to be put into their slots: together, when somebody looks, or when they have become many."""
+        """Calls not yet added to their slots. They are added together, when the page is viewed or when there are many."""
         self._names: dict[str, str] = {}
         self._lines: dict[str, dict[int, tuple[str, float]]] = {}
-        """Group → call → (whose, since when by the Router's clock)."""
+        """Group → call → (tenant, time it was queued by the Router's clock)."""
         self._told: dict[str, float] = {}
-        """Deployments whose key was refused, and when that was said."""
+        """Deployments whose key was refused, and when that was last logged."""
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         self._ledger.append(record)
         self.see((Seen(record, decision),))
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Several calls that ended in one moment, written down together where the ledger can. They are yet to be seen."""
+        """Write several calls to the ledger, in one write if it can. They still have to be passed to `see`."""
         if self._extend is not None:
             self._extend(records)
             return
@@ -100,7 +100,7 @@ class Watch:
             self._ledger.append(record)
 
     def see(self, seen: Sequence[Seen]) -> None:
-        """Calls that the ledger has."""
+        """Take in calls that are in the ledger."""
         self._recent.extend(seen)
         self._uncounted += [one.record for one in seen]
         if len(self._uncounted) >= MOST_UNCOUNTED:
@@ -115,7 +115,7 @@ class Watch:
             self._tell_of_key(event)
 
     def _tell_of_key(self, event: Event) -> None:
-        """Whoever calls cannot mend a deployment's key, and takes the refusal for one of his own."""
+        """Log it, as the caller cannot fix a deployment's key, and would take the refusal to be of its own key."""
         deployment = event.deployment or ""
         if self._now() - self._told.get(deployment, -AGAIN) >= AGAIN:
             self._told[deployment] = self._now()
@@ -130,7 +130,7 @@ class Watch:
                 self._names[record.key] = record.name
         self._uncounted.clear()
         if len(self._names) > MOST_NAMES:
-            self._names.clear()  # those that call on are called by their names again
+            self._names.clear()  # keys in use are added again with their next calls
         for (group, deployment, at), records in alike.items():
             self._slot(group, deployment, at).count(records)
 
@@ -140,20 +140,22 @@ class Watch:
             slots.append(Slot(at))
         return slots[-1]
 
-    # ---- looking -----------------------------------------------------------------------------------------------------
+    # ---- views -------------------------------------------------------------------------------------------------------
 
     @property
     def names(self) -> Mapping[str, str]:
-        """What keys are called that have called."""
+        """The names of keys that have made calls, by id."""
         self._count()
         return self._names
 
     def recent(self) -> Iterator[Seen]:
-        """The latest calls, the last one first."""
+        """The latest calls, newest first."""
         return reversed(list(self._recent))
 
     def line(self, group: str) -> list[dict[str, Any]]:
-        """Who waits for a group: `{tenant, waiting, longest}`, the most of them first; longest: seconds by now."""
+        """The queue of a group: `{tenant, waiting, longest}`, tenants with the most calls first. longest: seconds
+        waited so far.
+        """
         waiting: dict[str, list[float]] = {}
         for tenant, since in list(self._lines.get(group, {}).values()):
             waiting.setdefault(tenant, []).append(since)
@@ -165,7 +167,7 @@ class Watch:
         return sorted(told, key=lambda one: -int(one["waiting"]))[:MOST_TENANTS]  # type: ignore[call-overload]
 
     def series(self, group: str) -> dict[str, list[Any]]:
-        """A group's quarter of an hour, by slots: the moments of their ends, and what was seen in each. None: nothing was."""
+        """The last 15 minutes of a group, by slot: the slots' end times, and the figures of each. None if there were no calls."""
         last = int(self._now() / SPAN)
         found: dict[int, list[Slot]] = {}
         for slot in self._of(group):
@@ -182,7 +184,7 @@ class Watch:
         }
 
     def sums(self, group: str, deployment: str | None = None) -> dict[str, Any]:
-        """What a group, or one of its deployments, did in the quarter of an hour. Seconds; cost in nano-dollars."""
+        """Totals of a group, or of one of its deployments, for the last 15 minutes. Times in seconds, cost in nano-dollars."""
         slots = list(self._of(group, deployment))
         return {
             "calls": sum(slot.calls for slot in slots),

@@ -1,1 +1,1 @@
-"""The straight way of requests that nothing disturbs: from a caller's connection to a provider's and back, past ASGI, tasks and queues."""
+"""The fast path of plain requests: from the client's connection to the provider's and back, without ASGI, tasks or queues."""

@@ -1,4 +1,4 @@
-"""What a body decides, seen in passing: the few fields that are ours to read, the rest handed on as it came."""
+"""Request bodies on the fast path: the few fields the gateway needs are decoded, the rest is forwarded as is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class _Thing(Struct):
-    """An object in a list: nothing of it is kept."""
+    """An object in a list, decoded only to be counted."""
 
 
 _messages: Final = msgspec.json.Decoder(list[_Thing]).decode
@@ -40,27 +40,29 @@ def _some_texts(prompt: Raw) -> int:
 
 
 Piece: TypeAlias = bytes | memoryview | Raw
-"""Of a body that goes out."""
+"""A part of an outgoing request body."""
 
 
 class Words(Struct, frozen=True, eq=False):
-    """What of one operation's bodies is seen in passing."""
+    """What the fast path knows about the bodies of one operation."""
 
     prompt: str
-    """The field that the model reads."""
+    """The field with the model's input."""
     passed: Mapping[str, bytes]
-    """Parameters that go on unseen, or seen, as they begin in JSON. With any other name the body is read whole: it may say something
-    to us."""
+    """Names of the fields that are forwarded, each with its JSON prefix (`,"name":`).
+
+    A body with any other field takes the slow path: it may be an option for the gateway.
+    """
     known: frozenset[str]
-    """Their names, and the model's."""
+    """The names in `passed`, and `model`."""
     count: Callable[[Raw], int]
-    """How many things a prompt in one of the usual forms has: of texts that are answered each by itself, their number."""
+    """Counts the items of a prompt in one of the usual formats: the texts, where each gets a result of its own."""
     long: tuple[bytes, ...]
-    """How a long prompt in one of them begins, which is not decoded. Empty: it is, however long."""
+    """Prefixes of a long prompt that is forwarded without being decoded. Empty: prompts of any length are decoded."""
     most: tuple[str, ...]
-    """Where it says how many tokens the model may write."""
+    """The fields that limit the output tokens, in order of precedence."""
     parted: bool
-    """Whether a file is named in a list of the prompt's parts or nowhere."""
+    """Whether a file can be named only in a list of content parts inside the prompt."""
 
 
 def _words(prompt: str, count: Callable[[Raw], int], long: tuple[bytes, ...], most: tuple[str, ...], *names: str) -> Words:
@@ -87,37 +89,37 @@ WORDS: Final[Mapping[str, Words]] = {
     ),
     "embeddings": _words("input", _some_texts, (), (), "user", "encoding_format", "dimensions"),
 }  # fmt: skip
-"""By the operation's name."""
+"""By operation name."""
 CHATS: Final = WORDS["chat"]
 
 _MEDIA: Final = re.compile(b"base64")
 FEW: Final = 64
-"""Sixes that are looked at one by one."""
+"""Occurrences of a single byte that are checked one by one before the whole body is searched."""
 
 _NULL: Final = Raw(b"null")
 
 
 class Body(Struct, frozen=True, eq=False):
-    """A call as it was sent."""
+    """A request body as it was sent."""
 
     model: str
     words: Words
     fields: Mapping[str, Raw]
-    """As JSON, the model among them."""
+    """As raw JSON, including the model."""
     stream: bool
     user: str
-    """Whom the caller says it asks for."""
+    """The end user that the body names, or ""."""
     most: int | None
-    """The most tokens that it lets the model write, where it says so."""
+    """The output token limit times the number of choices, if the body sets a limit."""
     prompt: int
-    """Tokens, as estimated."""
+    """Input tokens, estimated."""
     texts: int = 1
-    """How many, where each is answered by itself."""
+    """The number of texts that each get a result of their own."""
     long: Sequence[memoryview] = ()
-    """Long texts, for which marks stand in the fields."""
+    """Long texts that were cut out of `fields`, where placeholders stand for them."""
 
     def named(self, opening: bytes) -> list[Piece]:
-        """The same with another name for the model, in pieces. opening: the JSON's beginning, with that name."""
+        """The body with the model renamed, in pieces. opening: the beginning of the JSON with that name."""
         pieces: list[Piece] = [opening]
         passed, long = self.words.passed, self.long
         for name, value in self.fields.items():
@@ -131,7 +133,10 @@ class Body(Struct, frozen=True, eq=False):
 
 
 def read_body(data: bytes, words: Words = CHATS, begin: int = 0) -> Body | None:
-    """None for what has to be read whole, be it wrong, or unusual. begin: where in `data` the body begins."""
+    """The parsed body, or None if it must be read in full on the slow path, because it is invalid or unusual.
+
+    begin: the offset of the body in `data`.
+    """
     content, long = (data[begin:], ()) if len(data) - begin < PLAIN_LIMIT else shortened(data, begin)
     try:
         fields = _fields(content)
@@ -161,7 +166,7 @@ def read_body(data: bytes, words: Words = CHATS, begin: int = 0) -> Body | None:
 
 
 def _some(content: bytes, prompt: Raw, words: Words, size: int) -> int:
-    """How many things the prompt has; 0 as well where something in the body is of a kind that asks for a closer look. size: its bytes."""
+    """The number of items in the prompt; 0 if something in the body needs the slow path. size: the prompt's bytes."""
     if _too_deep(content):
         return 0
     if size < PLAIN_LIMIT:
@@ -170,7 +175,10 @@ def _some(content: bytes, prompt: Raw, words: Words, size: int) -> int:
 
 
 def _whose(fields: Mapping[str, Raw]) -> str:
-    """The `user` of a body, or that of its `metadata`. Raises ValueError where the latter says something else that is ours to note."""
+    """The end user: `metadata.user_id` if present, else `user`.
+
+    Raises ValueError if `metadata` has a field that is recorded with the call.
+    """
     user = _text(fields["user"]) if fields.get("user", _NULL) != _NULL else ""
     if fields.get("metadata", _NULL) != _NULL:
         said = _fields(fields["metadata"])
@@ -182,12 +190,12 @@ def _whose(fields: Mapping[str, Raw]) -> str:
 
 _WHOSE: Final = frozenset({"user", "metadata"})
 _OURS: Final = _WHOSE | {"model"}
-"""What is read here, and has to be whole."""
+"""The fields that are decoded here, so no placeholder may stand in them."""
 _NOTED: Final = frozenset({"tags", "session_id", "spend_logs_metadata"})
 
 
 def _speaks_of_files(content: bytes, words: Words) -> bool:
-    """Whether a file may be named by its id: in a chat's messages, elsewhere also among the tools."""
+    """Whether the body may refer to a file by id: in a chat's messages, in other operations also in the tools."""
     if words.parted:
         return _may_name_files(content)
     return b"file_id" in content or _hidden(content)
@@ -198,8 +206,10 @@ def _hidden(content: bytes) -> bool:
 
 
 def _may_name_files(content: bytes) -> bool:
-    """Whether a file may be named by its id: whose it is has to be looked up. That takes a list of parts besides that of the messages, and
-    plain signs that are escaped could hide the name. Brackets are found ten times as fast as words, and are rare in most texts.
+    """Whether the body may refer to a file by id, whose owner must then be looked up.
+
+    That takes a list of content parts besides the list of messages; escaped ASCII characters could hide the name.
+    Brackets are found ten times as fast as words, and are rare in most texts.
     """
     at, lists = content.find(b"["), 0
     for _ in range(FEW):
@@ -218,7 +228,7 @@ _ESCAPED: Final = re.compile(rb"\\u00[2-7]")
 
 
 def _has_media(content: bytes, begin: int) -> bool:
-    """Whether `base64` stands anywhere. A single byte is found ten times as fast as a word, and is rare in most texts."""
+    """Whether `base64` occurs anywhere. A single byte is found ten times as fast as a word, and is rare in most texts."""
     at = content.find(b"6", begin)
     for _ in range(FEW):
         if at < 0:
@@ -234,7 +244,10 @@ def _too_deep(content: bytes) -> bool:
 
 
 def _many(content: bytes, *signs: bytes) -> bool:
-    """Whether there are more of these signs than levels are allowed. Looks for one after the other: mostly there are few."""
+    """Whether these characters occur more often than the allowed nesting depth.
+
+    Counted one after the other, as most bodies have few.
+    """
     left = DEEPEST
     for sign in signs:
         at = content.find(sign)
@@ -247,7 +260,7 @@ def _many(content: bytes, *signs: bytes) -> bool:
 
 
 def _whole(said: Raw) -> int:
-    """0 for null. Raises ValueError for what is no whole number of at least 0."""
+    """A non-negative integer, 0 for null. Raises ValueError for anything else."""
     if said == _NULL:
         return 0
     number = int(bytes(said))

@@ -1,4 +1,4 @@
-"""Where calls of one caller to one model go, with the bytes that are the same around each of them."""
+"""Routes of the fast path: where one caller's calls to one model go, with the bytes that are the same for each call."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from headrace.runtime.http1 import Origin, way_of, written
 
 
 class Start(Struct, frozen=True, eq=False):
-    """What of a request to one deployment, and of its answer, is always the same."""
+    """The constant parts of requests to one deployment and of their responses."""
 
     sending: Sending
     origin: Origin
     head: bytes
-    """Up to the length's value."""
+    """The request head, up to the value of `content-length`."""
     opening: bytes
-    """The body's beginning, with the provider's name of the model."""
+    """The beginning of the body, with the provider's name for the model."""
     told: bytes
-    """Lines of the answer's head."""
+    """Header lines of the response."""
     record: Record
-    """What is remembered of a call before it has begun."""
+    """The fields of the call's ledger record that are known in advance."""
     where: Where
-    """As whoever counts calls has it."""
+    """Labels of the call, as metrics use them."""
 
 
 class Course(Struct, frozen=True, eq=False):
-    """A lane of the Router with the bytes around it; None: it has to be the long way."""
+    """A Router lane and the constant bytes around its calls. Without a lane, calls take the slow path."""
 
     stamp: object
     lane: Lane | None = None
     starts: Mapping[str, Start] = {}
-    """By deployment."""
+    """By deployment id."""
     left: Callable[[float], bytes] | None = None
-    """What is left under the caller's own limits at a moment, as lines of an answer's head; None where he has none."""
+    """Renders the rate limit headers for the caller's own limits at a given time; None if it has no limits."""
 
 
 def start_of(sending: Sending, record: Record) -> Start:
-    """What of all requests to a deployment is the same. record: without the deployment. Raises TransportError, ValueError for what
-    cannot be sent."""
+    """The constant parts of requests to a deployment. record: the call's record, without its deployment.
+
+    Raises TransportError or ValueError for a request that cannot be sent on the fast path.
+    """
     whole, id, group = written(sending.request), sending.member.deployment.id, sending.member.deployment.group
     if not (id + group).isprintable():
         raise ValueError("a deployment's id, or its group's name, does not go into a header")

@@ -1,4 +1,4 @@
-"""What the head of a request decides, found once: clients send the same head again and again, but for the body's length."""
+"""Request heads of the fast path, parsed once: a client repeats the same head except for its `content-length`."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ if TYPE_CHECKING:
 LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,9})\r\n")
 MOST_DIGITS: Final = 9
 MOST: Final = 512
-"""Heads that are remembered; then all are forgotten."""
+"""Heads that are cached; beyond that the cache is emptied."""
 
 _FRAMING: Final = frozenset({"transfer-encoding", "expect", "upgrade", "content-encoding", "te", "trailer"})
-"""Headers of requests that are not simply a body of some length."""
+"""Headers of requests whose body is not simply `content-length` bytes."""
 
 
 _QUERIES: Final = frozenset({("beta", "true")})
-"""What Anthropic's clients ask with, and nobody here looks at."""
+"""Query parameters that Anthropic's clients send and the gateway ignores."""
 
 
 class Head(Struct, eq=False):
-    """A head that was parsed once and let in."""
+    """A request head that was parsed and accepted once."""
 
     asked: Asked
     operation: Operation
     words: Words
     betas: list[str]
-    """Anthropic's, in whose words parts of the body may be."""
+    """Anthropic's beta names, which decide the format of parts of the body."""
     front: Front
     key: str
     master: bool
     patience: float | None
-    """Seconds that the client waits for an answer that is not streamed."""
+    """Seconds that the client waits for a response that is not streamed."""
     caller: Caller | None = None
-    """Whoever had the key when `courses` were found."""
+    """The caller to whom the key belonged when `courses` were found."""
     courses: dict[tuple[str, bool], Course] = {}
-    """By model, and whether it is streamed."""
+    """By model and whether the call is streamed."""
 
     def __repr__(self) -> str:
         return f"<Head {self.asked.path} …{self.key[-4:]}>"
 
     def who(self, keys: Keys) -> Caller | None:
-        """Who calls, as far as that is known; what was found for somebody else is forgotten."""
+        """The caller, or None if it is not in the cache. A change of caller drops the cached routes."""
         caller = keys.remembered(self.key) or (keys.administrator() if self.master else None)
         if caller is not self.caller:
             self.caller, self.courses = caller, {}
@@ -66,7 +66,7 @@ class Head(Struct, eq=False):
 
 
 def read_head(asked: Asked, operation: Operation | None, master: str) -> Head | None:
-    """None for a request that has to go the long way, whatever its body."""
+    """The head for the fast path, or None if its requests must take the slow path whatever their body."""
     headers = asked.headers
     shown = keys_of(asked)
     if (

@@ -1,8 +1,9 @@
-"""Long texts in a body of JSON, stepped over: what stands around them is read, they themselves go on as they came.
+"""Long texts in a JSON body are skipped: only what surrounds them is decoded, and they are forwarded as received.
 
-A stretch without a quotation mark lies inside one string or between two of them. Taken out it leaves JSON with the same names and values
-around it in the first case. In the second a name loses its colon, so no JSON is left, or a list some of its items, of which nobody here
-asks. What is broken inside a stretch is the provider's to find: what it refuses is read whole, and refused in our own words.
+A stretch without a quotation mark lies inside one string or between two of them. Cutting it out of a string leaves JSON
+with the same names and values around it. Cut out between two strings, either a name loses its colon, which leaves
+invalid JSON, or a list loses some items, which nothing here depends on. An error inside a stretch is the provider's to
+find: a request that it refuses is then parsed in full and refused with the gateway's own message.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from typing import Final
 from msgspec import Raw
 
 LOOKS: Final = 32
-"""Places of a body that are looked at: a text without a quotation mark that takes two parts in so many of it is found."""
+"""Positions of a body that are probed: a text without quotation marks that spans two of the resulting intervals is found."""
 LEAST: Final = 2048
-"""Bytes that are worth stepping over."""
+"""Bytes from which a text is worth skipping."""
 TAIL: Final = 64
-"""Bytes of a text that are looked through for its last ones: what ends with more backslashes is read whole."""
+"""Bytes at the end of a text that are searched for backslashes: a text that ends with more of them is decoded."""
 
 _MARK: Final = secrets.token_hex(12).encode()
-"""Stands for a text: nobody outside of this process knows it."""
+"""Placeholder for a text, random so that no client can forge it."""
 _MARKED: Final = re.compile(_MARK + rb"(\d\d)")
 
 
 def shortened(data: bytes, begin: int) -> tuple[bytes, Sequence[memoryview]]:
-    """What of `data` is behind `begin`, with a mark in the place of each long text, and the texts."""
+    """`data` from `begin` on with a placeholder for each long text, and the texts."""
     step = max(LEAST, (len(data) - begin) // LOOKS)
     whole, done, at = memoryview(data), begin, begin + step
     pieces: list[bytes | memoryview] = []
@@ -38,7 +39,7 @@ def shortened(data: bytes, begin: int) -> tuple[bytes, Sequence[memoryview]]:
             break
         since = max(done, data.rfind(b'"', begin, at) + 1)
         tail = data[max(since, end - TAIL) : end]
-        clean = tail.rstrip(b"\\")  # what follows may escape the quotation mark: both are left
+        clean = tail.rstrip(b"\\")  # a trailing backslash may escape the quotation mark: leave both in place
         until = end - len(tail) + len(clean)
         if clean and until - since >= LEAST:
             pieces += (whole[done:since], b"%b%02d" % (_MARK, len(texts)))
@@ -49,11 +50,11 @@ def shortened(data: bytes, begin: int) -> tuple[bytes, Sequence[memoryview]]:
 
 
 def marked(value: Raw | None) -> bool:
-    """Whether a long text was taken out of it."""
+    """Whether a long text was cut out of the value."""
     return value is not None and _MARK in bytes(value)
 
 
 def restored(value: Raw, texts: Sequence[memoryview]) -> list[bytes | memoryview]:
-    """A value as it came, in pieces."""
+    """The original value, in pieces."""
     split: list[bytes] = _MARKED.split(bytes(value))
     return [texts[int(piece)] if number % 2 else piece for number, piece in enumerate(split)]

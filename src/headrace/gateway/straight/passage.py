@@ -1,4 +1,4 @@
-"""One request on the straight way: what goes to its provider, what comes of it, and what is told of that."""
+"""One request on the fast path: what is sent to the provider, how its response is read, and what is reported about the call."""
 
 from __future__ import annotations
 
@@ -39,43 +39,43 @@ _COST: Final = b"x-headrace-cost: %b\r\nx-litellm-response-cost: %b\r\n"
 
 
 class Asking(Protocol):
-    """A caller's connection, as far as its answer is concerned."""
+    """A client's connection, as far as responses are concerned."""
 
     def answer(self, data: bytes) -> None:
-        """All of an answer."""
+        """Send a complete response."""
         ...
 
     def opened(self, data: bytes) -> None:
-        """The head of a stream, and its first part."""
+        """Send the head of a stream and its first chunk."""
         ...
 
     def piece(self, data: bytes) -> None:
-        """Another."""
+        """Send another chunk."""
         ...
 
     def answered(self) -> None:
-        """There was the last of them."""
+        """The stream is complete."""
         ...
 
     def goes(self, passage: Passage) -> None:
-        """The request is on the straight way."""
+        """The request was admitted to the fast path."""
         ...
 
     def long_way(self, before: Before | None) -> None:
-        """The request has to go the long way after all. before: what was tried."""
+        """Hand the request over to the slow path. before: what was tried."""
         ...
 
     def fault(self) -> None:
-        """There will be no answer."""
+        """An internal error: there will be no response."""
         ...
 
     def end(self) -> None:
-        """The server stops."""
+        """The server is stopping."""
         ...
 
 
 class Passage:
-    """One request under way."""
+    """One request in flight."""
 
     __slots__ = (
         "_answer",
@@ -115,30 +115,30 @@ class Passage:
         self._began = attempt.began
         self._begun: Begun | None = None
         self._opening: asyncio.Task[None] | None = None
-        """Makes a connection where none was kept."""
+        """Opens a connection where the pool had none."""
         self._answer = b""
         self._used: Used | None = None
-        """By a plain answer."""
+        """Usage of a plain response."""
         self._ended = 0.0
         self._over = False
 
     def unsent(self) -> None:
-        """It was not sent after all."""
+        """Undo the attempt: the request was not sent."""
         self._over = True
         self._stop()
         self._passages.straight.unsent(self._attempt)
 
     def _stop(self) -> None:
-        """Whatever looks in on it does so no more."""
+        """Cancel the timers, of which a plain request has none."""
 
     def hold(self) -> None:
-        """The caller takes no more for now."""
+        """The client's write buffer is full: nothing to pause, as a plain response is sent whole."""
 
     def go_on(self) -> None:
-        """The caller takes more."""
+        """The client reads again."""
 
     def send(self) -> None:
-        """On a connection that is kept, else on another."""
+        """Send the request on a pooled connection, else on a new one."""
         transport = self._passages.transport
         assert transport is not None
         start, pieces = self._start, self._body.named(self._start.opening)
@@ -165,15 +165,15 @@ class Passage:
             self.fault(error)
 
     def fault(self, error: BaseException | None = None) -> None:
-        """It failed for a reason of our own. error: which, where that is not being handled."""
+        """The request failed through an internal error. error: the exception, if it is not being handled."""
         log.error("%s: a fault of the gateway's own", self._id, exc_info=error or True)
         self.unsent()
         self._caller.fault()
 
-    # ---- what comes of it --------------------------------------------------------------------------------------------
+    # ---- the response ------------------------------------------------------------------------------------------------
 
     def heard(self, error: TransportError | None) -> None:
-        """The provider has answered, or its connection broke."""
+        """The provider has responded, or the connection failed."""
         try:
             self._heard(error)
         except Exception:
@@ -185,10 +185,10 @@ class Passage:
         else:
             self._passages.answered(self)
 
-    # Steps that a whole answer takes, together with others. False: it was the last.
+    # Steps of a complete response, each taken for a batch of them. They return False when there is no next step.
 
     def read(self) -> bool:
-        """See what it used. An answer that does not say so plainly is looked at by itself."""
+        """Read the usage. A response that does not state it plainly is parsed in full."""
         assert self._begun is not None
         exchange = self._begun.exchange
         self._answer = body = exchange.take()
@@ -211,14 +211,14 @@ class Passage:
         self._over_with(record, now, observed, cost, body, _kind(headers))
 
     def settle(self) -> bool:
-        """Give back what of its room it did not use."""
+        """Return the unused part of its reservation."""
         assert self._begun is not None
         assert self._used is not None
         self._ended = self._passages.straight.answered(self._attempt, self._used, self._begun.exchange.headers)
         return True
 
     def end(self) -> bool:
-        """What is told of it: to the books, to who counts, and to its caller."""
+        """Report the call to the ledger, to metrics and to the client."""
         assert self._begun is not None
         assert self._used is not None
         used, now, start, headers = self._used, self._ended, self._start, self._begun.exchange.headers
@@ -233,14 +233,14 @@ class Passage:
         return False
 
     def _observed(self, plain: Plain, now: float, headers: Sequence[tuple[bytes, bytes]]) -> Observed:
-        """A plain answer, for who hears of each by itself."""
+        """A plain response for subscribers that take each call on its own."""
         attempt, (where, _, _, input, output, cost) = self._attempt, plain
         dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
         told = {"additional_headers": Headers(headers), "headrace": attempt.record, "response_cost": dollars}
         return Observed(attempt.call, self._began, None, now, None, {**self._start.sending.known, **told}, usage, None, where)
 
     def _broke(self, error: TransportError) -> None:
-        if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # it had been closed while nobody used it
+        if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # the provider had closed the idle connection
             self.unsent()
             self._caller.long_way(None)
         else:
@@ -256,7 +256,7 @@ class Passage:
         self._caller.long_way(Before(failed, event, self._came, self._began))
 
     def _over_with(self, record: Record, now: float, observed: Observed | Plain, cost: int | None, body: bytes, kind: bytes) -> None:
-        """Into the books with it, and out. now: when it was there. cost: as the caller is told it. kind: of content."""
+        """Record the call and respond. now: when the response arrived. cost: as told to the client. kind: the content type."""
         passages, attempt, start, look = self._passages, self._attempt, self._start, self._course.left
         price = b"" if cost is None else _COST % (dollars := b"%.9f" % (cost / NANO), dollars)
         left, id = b"" if look is None else passages.straight.limiter.look(look, now), self._id.encode()
@@ -264,13 +264,13 @@ class Passage:
         passages.over(Seen(record, attempt.record), observed, self, answer)
 
     def stopped(self) -> bytes:
-        """An answer in the place of its own, where that may not be waited for."""
+        """A 503 response in place of its own, when the server stops without waiting for it."""
         written = self._head.front.error(STOPPING)
         head = b"HTTP/1.1 %d Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\nretry-after: 1\r\n%b"
         return head % (written.status, len(written.body), b"connection: close\r\n\r\n") + written.body
 
     def left(self) -> None:
-        """The caller has gone."""
+        """The client has disconnected."""
         begun, opening, attempt, passages = self._begun, self._opening, self._attempt, self._passages
         if not attempt.reservation.open or (begun is not None and begun.exchange.complete):
             return
@@ -297,7 +297,7 @@ class Passage:
 
 
 def _kind(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The content type of an answer."""
+    """The content type of a response."""
     for name, value in headers:
         if len(name) == len(_KIND) and name.lower() == _KIND:
             return value

@@ -1,10 +1,11 @@
-"""Requests on the straight way: from a caller's connection to a provider's, and the answer back, in the event loop's own callbacks.
+"""Requests on the fast path: from a client's connection to a provider's and back, in callbacks of the event loop.
 
-Everything that a request on the long way leaves behind is left here too: limits, ledger, metrics, headers.
+They leave the same traces as requests on the slow path: limits, ledger, metrics, headers.
 
-What comes in one turn of the loop goes on together, step by step: all bodies are read, then room is taken for each, then all are sent. A
-step finds its code and data in the processor's caches that way, where one request after the other finds those of the last step, which takes
-half as long again. Answers are written down together too, before the last byte of any of them goes out.
+Requests that arrive in one turn of the event loop advance together, step by step: all bodies are read, then limits are
+reserved for each, then all are sent. Each step then finds its code and data in the CPU caches; handled one request
+after the other, each request takes half as long again. Responses are recorded together too, before the last byte of any
+of them is sent.
 """
 
 from __future__ import annotations
@@ -50,22 +51,22 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("headrace.gateway")
 
 NOWHERE: Final = Course(None)
-"""To a model that is not there, or not for this caller: of such names there is no end, and nothing is kept of them."""
+"""For a model that does not exist or that this caller may not use. Not cached, as there is no end of such names."""
 LARGEST: Final = 4 << 20
-"""Bytes of a body that is gathered here."""
+"""Bytes of a body that is collected here."""
 TOGETHER: Final = 32
-"""How many requests, or answers, take a step together: the first of them waits for the last."""
+"""Most requests or responses that take a step together: the first of them waits for the last."""
 ANSWERING: Final = (Passage.read, Passage.settle, Passage.end)
-"""The steps of a whole answer."""
+"""The steps of a complete response."""
 
 
 class Request(Struct, eq=False):
-    """One that is there whole."""
+    """A request that has arrived in full."""
 
     head: Head
     data: bytes
     begin: int
-    """Where in `data` its body begins."""
+    """The offset of the body in `data`."""
     caller: Asking
     body: Body | None = None
     passage: Passage | None = None
@@ -79,7 +80,7 @@ class Request(Struct, eq=False):
 
 
 class Passages:
-    """All of one process, for one event loop."""
+    """All fast-path requests of one event loop."""
 
     def __init__(self, app: Gateway) -> None:
         self._app = app
@@ -87,7 +88,7 @@ class Passages:
         self.straight = app.router.straight()
         transport = self.straight.transport
         self.transport = transport if type(transport) is AsyncTransport and transport.direct else None
-        """None where the straight way is closed."""
+        """None if the fast path is not available."""
         self._settings = app.settings
         self._heads: dict[bytes, Head | None] = {}
         self._hooks: tuple[events.Hook, ...] = ()
@@ -95,61 +96,63 @@ class Passages:
         self._counts: tuple[around.Tell, ...] | None = ()
         self._together: tuple[around.TellTogether, ...] | None = ()
         self.singly = False
-        """Whether somebody wants to hear of each plain answer by itself."""
+        """Whether some subscriber takes each plain response on its own."""
         self._came: list[Request] = []
         self._answered: list[Passage] = []
-        """Requests and answers of this turn of the loop."""
+        """Requests and responses of this turn of the event loop."""
         self._turning = False
         self._done: list[tuple[Seen, Observed | Plain, Passage, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
         self.connections: set[Asking] = set()
-        """Those that are open."""
+        """The open ones."""
 
     async def end(self) -> None:
-        """The server waits for no answer any longer. What has come by now goes out first."""
+        """The server no longer waits for responses. Those that have arrived by now are sent first."""
         await asyncio.sleep(0)
         self._turn()
         for connection in tuple(self.connections):
             connection.end()
 
-    # ---- heads -------------------------------------------------------------------------------------------------------
+    # ---- request heads -----------------------------------------------------------------------------------------------
 
     @property
     def settings(self) -> Settings:
-        """Those in force: heads that were found by others are to be found anew."""
+        """The settings in force; heads parsed under others are parsed again."""
         return self._app.settings
 
     def knows(self, key: bytes) -> bool:
         return key in self._heads
 
     def head(self, key: bytes) -> Head | None:
-        """What is known of a head: None for one that is new, or not for here."""
+        """The cached head; None if it is new or not for the fast path."""
         if self._app.settings is not self._settings:
             self._settings = self._app.settings
             self._heads.clear()
         return self._heads.get(key)
 
     def learn(self, key: bytes, asked: Asked) -> None:
-        """A head that was parsed on the long way, its length left out."""
+        """Cache a head that was parsed on the slow path, without its `content-length` value."""
         if len(self._heads) >= MOST:
             self._heads.clear()
         operation = None if self.transport is None else plain_call(asked.method, asked.path)
         self._heads[key] = read_head(asked, operation, self._settings.key)
 
     def may_come(self, head: Head, client: Any) -> bool:
-        """Whether a head is taken from there. On one connection it is asked for once, until the settings are others."""
+        """Whether a head is accepted from this network address. Asked once per connection, until the settings change."""
         settings = self._settings
         return not settings.networks or may_come(caller_of(client, head.asked.headers, settings), settings.networks)
 
     # ---- requests ----------------------------------------------------------------------------------------------------
 
     def come(self, head: Head, data: bytes, begin: int, caller: Asking) -> None:
-        """A request is there: in this turn of the loop it goes on its way, straight or long. begin: where in `data` its body begins."""
+        """Take a complete request: in this turn of the event loop it starts on the fast or the slow path. begin: the
+        body's offset in `data`.
+        """
         self._came.append(Request(head, data, begin, caller))
         self._call_soon()
 
     def answered(self, passage: Passage) -> None:
-        """A whole answer is there."""
+        """Take a complete response."""
         self._answered.append(passage)
         self._call_soon()
 
@@ -159,7 +162,7 @@ class Passages:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Take what has come on to its next wait: answers first, whose room and connections the requests may need."""
+        """Advance what has arrived to its next wait: responses first, as requests may need the room and connections they free."""
         self._turning = False
         while self._answered:
             answered, self._answered = self._answered[:TOGETHER], self._answered[TOGETHER:]
@@ -171,10 +174,10 @@ class Passages:
             for stage in (self.read, self.begin, _send):
                 came = _take(stage, came)
 
-    # Steps that a request takes, together with others. False: it was the last.
+    # Steps of a request, each taken for a batch of them. They return False when there is no next step.
 
     def read(self, request: Request) -> bool:
-        """See what its body asks for. One that has to be read whole goes the long way."""
+        """Read what the gateway needs of the body. A body that must be read in full takes the slow path."""
         small = len(request.data) - request.begin <= self._settings.max_body
         request.body = read_body(request.data, request.head.words, request.begin) if small else None
         if request.body is None:
@@ -182,7 +185,7 @@ class Passages:
         return request.body is not None
 
     def begin(self, request: Request) -> bool:
-        """Take room for it. Where it has to wait, or something is out of the ordinary, it goes the long way."""
+        """Reserve its limits. A request that would have to wait, or that is unusual, takes the slow path."""
         assert request.body is not None
         request.passage = passage = self._open(request.head, request.body, request.caller)
         if passage is None:
@@ -213,8 +216,12 @@ class Passages:
         return kind(self, head, who, body, course, start, attempt, caller)
 
     def _look_around(self) -> None:
-        """Whether nobody but gateways hears of calls, and whoever stands around them only counts. What another gateway hears of them
-        changes nothing there: it shows who waits in line, and whoever has to wait goes the long way."""
+        """Check who subscribes to calls: the fast path needs that only gateways hook into them and that every layer
+        only counts.
+
+        What another gateway's hook receives makes no difference here: it shows the queue, and a call that must queue
+        takes the slow path.
+        """
         self._hooks, self._layers = events.hooks(), around.standing()
         own = all(hook is hear or getattr(hook, "__func__", None) is Watch.hear for hook in self._hooks)
         self._counts = around.counting() if own else None
@@ -222,7 +229,7 @@ class Passages:
         self.singly = self._together is None
 
     def _course(self, head: Head, who: Caller, body: Body) -> Course:
-        """Found anew."""
+        """The route, built and cached."""
         if len(head.courses) >= MOST:
             head.courses.clear()
         found = self._new_course(head, who, body)
@@ -252,10 +259,10 @@ class Passages:
         return Course(stamp, lane, starts, _left_under(lane.seat.scopes, head.front))
 
     def later(self, beat: Callable[[], None]) -> asyncio.TimerHandle:
-        """Look in on a stream after the seconds that its caller may hear nothing."""
+        """Call `beat` after the keep-alive interval of streams."""
         return self._loop.call_later(self._settings.keep_alive, beat)
 
-    # ---- what is left behind -----------------------------------------------------------------------------------------
+    # ---- reporting ---------------------------------------------------------------------------------------------------
 
     def count(self, *observed: Observed) -> None:
         for tell in self._counts or ():
@@ -267,11 +274,13 @@ class Passages:
             _tell(tell, answers)
 
     def left_of(self, course: Course) -> bytes:
-        """What is left under the caller's own limits, as lines of an answer's head."""
+        """Rate limit headers for the caller's own limits, as header lines."""
         return b"" if course.left is None else self.straight.limiter.look(course.left, self.straight.now())
 
     def first_lines(self, standing: list[tuple[bytes, bytes]]) -> bytes:
-        """How every answer begins. standing: headers of all of them; the server makes others each second."""
+        """The status line and the headers common to all responses. standing: those headers; the server renews the list
+        each second.
+        """
         if self._standing[0] is not standing:
             self._standing = standing, b"HTTP/1.1 200 OK\r\n" + b"".join([b"%b: %b\r\n" % pair for pair in standing])
         return self._standing[1]
@@ -280,8 +289,10 @@ class Passages:
         self._app.watch.append(seen.record, seen.decision)
 
     def over(self, seen: Seen, observed: Observed | Plain, passage: Passage, answer: bytes) -> None:
-        """A call has ended: into the ledger with it, and then out with its answer, together with others. What only counts calls hears of
-        it then: nobody has to wait for that."""
+        """Queue a finished call for the next batch, which is written to the ledger and then responded to.
+
+        Metrics count it afterwards, so no client waits for them.
+        """
         self._done.append((seen, observed, passage, answer))
 
     def _flush(self) -> None:
@@ -303,7 +314,7 @@ class Passages:
 
 
 def _unbegun(head: Head, who: Caller, body: Body) -> Record:
-    """What the records of all calls by one caller to one model have in common."""
+    """The fields that the records of one caller's calls to one model have in common."""
     return Record(
         id="", began=0.0, ended=0.0, key=who.key, name=who.name, team=who.team, user=who.user, tags=who.tags, path=head.asked.path,
         operation=head.operation.name, model=body.model, stream=body.stream,
@@ -311,7 +322,7 @@ def _unbegun(head: Head, who: Caller, body: Body) -> Record:
 
 
 def _left_under(scopes: Sequence[Account], front: Front) -> Callable[[float], bytes] | None:
-    """As `Course.left` has it."""
+    """The renderer for `Course.left`."""
     meters = [meter for account in scopes for meter in account.meters]
     if not meters:
         return None
@@ -326,10 +337,10 @@ def _left_under(scopes: Sequence[Account], front: Front) -> Callable[[float], by
 
 
 class Stepping(Protocol):
-    """What takes steps together with others."""
+    """A request or response that takes steps in a batch."""
 
     def fault(self) -> None:
-        """It failed for a reason of our own, which is being handled."""
+        """It failed through an internal error, which is being handled."""
         ...
 
 
@@ -337,7 +348,7 @@ S = TypeVar("S", bound=Stepping)
 
 
 def _take(step: Callable[[S], bool], those: Sequence[S]) -> list[S]:
-    """Take a step with each of them. Those that have another before them."""
+    """Take a step with each. Returns those that have another step to take."""
     going = []
     for one in those:
         try:
@@ -357,5 +368,5 @@ def _send(request: Request) -> bool:
 def _tell(tell: Callable[[Any], None], what: Any) -> None:
     try:
         tell(what)
-    except Exception as error:  # whoever measures must not break what he measures
+    except Exception as error:  # a failing metrics subscriber must not break the calls it counts
         events.warn(f"{tell!r} failed ({type(error).__name__}: {error})")

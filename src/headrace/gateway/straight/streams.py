@@ -1,4 +1,6 @@
-"""Streams on the straight way: what comes from the provider goes out in the same turn, looked at in passing, as one piece."""
+"""Streams on the fast path: what arrives from the provider is inspected and sent on as one piece in the same turn of
+the event loop.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from headrace.wire import Headers, HttpResponse, TransportError
 
 
 class Stream(Passage):
-    """One streamed request under way."""
+    """One streamed request in flight."""
 
     __slots__ = ("_felt", "_first", "_hidden", "_left", "_lines", "_opened", "_pulse", "_ready", "_recorded", "_source", "_unsaid")
 
@@ -35,13 +37,13 @@ class Stream(Passage):
         self._hidden: Beside | None = None
         self._ready: deque[bytes] = deque()
         self._first: float | None = None
-        """When the first piece was there, by the monotonic clock."""
+        """When the first piece arrived, by the monotonic clock."""
         self._unsaid: list[bytes] | None = []
-        """Pieces that say nothing yet: should the stream end here, it can be begun anew. None once something was said."""
+        """Pieces without content so far: if the stream breaks here, it can be retried. None once content was sent."""
         self._left: bytes | None = None
-        """Lines of the head: what is left under the caller's own limits."""
+        """Rate limit header lines, for the caller's own limits."""
         self._lines = b""
-        """The head, until it goes out."""
+        """The response head, until it is sent."""
         self._opened = self._recorded = False
         self._pulse: asyncio.TimerHandle | None = self._passages.later(self._beat)
         self._felt = False
@@ -64,7 +66,7 @@ class Stream(Passage):
                 self._refused()
                 return
             self._hidden, self._source = self._passages.straight.watch(self._attempt, self._start.sending, Headers(exchange.headers))
-            self._left = self._left_now()  # mostly nothing has come besides yet: once it has, its caller waits
+            self._left = self._left_now()  # usually no event has come with the headers yet: once one has, the client waits for it
         self._felt = True
         failure: HeadraceError | None = None
         try:
@@ -86,7 +88,7 @@ class Stream(Passage):
             self._cut(failure)
 
     def _refused(self) -> None:
-        """An error in the place of a stream: read to its end, it is the Router's to decide what follows."""
+        """An error response in place of a stream: read it to its end, then the Router decides what follows."""
         begun = self._begun
         assert begun is not None
         exchange = begun.exchange
@@ -100,10 +102,10 @@ class Stream(Passage):
         except HeadraceError as error:
             self._failed(error)
 
-    # ---- pieces ------------------------------------------------------------------------------------------------------
+    # ---- chunks ------------------------------------------------------------------------------------------------------
 
     def _next_piece(self) -> bytes:
-        """What is ready, as one piece; empty while nothing is, or nothing was said yet."""
+        """What is ready, as one piece; empty if nothing is, or if there is no content yet."""
         ready = self._ready
         if not ready:
             return b""
@@ -124,11 +126,11 @@ class Stream(Passage):
         if not self._recorded and source is not None and self._head.front.ends(piece) and source.usage is not None:
             assert self._hidden is not None
             self._hidden.usage = source.usage
-            self._record_end(Outcome.ANSWERED)  # its caller may read no further, and go
+            self._record_end(Outcome.ANSWERED)  # its client may stop reading here, and disconnect
         self._say(CHUNK % (len(piece), piece))
 
     def _say(self, data: bytes) -> None:
-        """To the caller: what comes first with the head in front, in one write."""
+        """Send to the client; the first time with the head in front, in one write."""
         self._open()
         lines, self._lines = self._lines, b""
         if lines:
@@ -137,7 +139,7 @@ class Stream(Passage):
             self._caller.piece(data)
 
     def _open(self) -> None:
-        """Make the head."""
+        """Build the response head."""
         if self._opened:
             return
         self._opened = True
@@ -150,14 +152,14 @@ class Stream(Passage):
         return self._passages.left_of(self._course)
 
     def _beat(self) -> None:
-        """Look whether anything was felt of late; else give a sign of life."""
+        """Send a keep-alive comment unless something has arrived since the last beat."""
         self._pulse = self._passages.later(self._beat)
         if not self._felt:
             alive = self._head.front.alive
             self._say(CHUNK % (len(alive), alive))
         self._felt = False
 
-    # ---- endings -----------------------------------------------------------------------------------------------------
+    # ---- the end -----------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
         if self._pulse is not None:
@@ -175,9 +177,9 @@ class Stream(Passage):
         self._passages.count(Observed(self._attempt.call, self._began, self._first, ended, None, self._hidden, usage, error))
 
     def _end(self, piece: bytes) -> None:
-        """Into the books with it, and then its last piece and the end to its caller, in one write."""
+        """Record the call, then send its last piece and the end of the stream in one write."""
         if piece:
-            self._open()  # it tells what was left as the stream began
+            self._open()  # the head states the limits as they were when the stream began
         self._settle(None)
         if self._unsaid:
             piece = b"".join(self._unsaid)
@@ -188,7 +190,7 @@ class Stream(Passage):
         self._caller.answered()
 
     def _cut(self, failure: HeadraceError) -> None:
-        """The stream broke off: before anything was said it may be begun anew, elsewhere."""
+        """The stream broke: before any content was sent it may be retried on another deployment."""
         begun = self._begun
         assert begun is not None
         begun.leave()
@@ -230,7 +232,7 @@ class Stream(Passage):
         self._passages.remember(Seen(record, self._attempt.record))
 
     def hold(self) -> None:
-        """The caller takes no more for now."""
+        """The client's write buffer is full: pause reading from the provider."""
         if self._begun is not None:
             self._begun.hold()
 
@@ -240,7 +242,7 @@ class Stream(Passage):
 
 
 class Told(Struct, frozen=True, eq=False):
-    """What a stream has told by its end."""
+    """What is known about a stream at its end."""
 
     usage: dict[str, Any] | None
     count: int
@@ -257,7 +259,7 @@ _deltas: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def says(piece: bytes) -> bool:
-    """Whether whole events say anything of an answer: more than whose turn it is."""
+    """Whether complete events have content: more than the role of the message."""
     for block in piece.replace(b"\r\n", b"\n").split(b"\n\n"):
         data = block.removeprefix(b"data: ")
         if data is block or not data.startswith(b"{"):
