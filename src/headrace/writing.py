@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -135,13 +136,17 @@ def translation_of(call: Call, to: Destination) -> Spoken | None:
         raise BadRequestError(f"{to.provider.name} has no {call.operation.name.replace('_', ' ')}", to.model, to.provider.name)
     control = {**to.options, **call.control} if to.options else call.control
     _extra_body(control)
-    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place)
+    target = _target(to, OPENAI)
     body = plain(_body(call, to, control))
     if points := control.get("cache_control_injection_points"):
         from headrace.dialects.cache_points import pointed  # late: few callers set cache points
 
         body = pointed(body, points)
     return translate(dialect, target, call.operation.name, body, control)
+
+
+def _target(to: Destination, source: str = "", *, drop_params: bool = False) -> Target:
+    return Target(to.provider.name, to.model, to.base_url, to.headers, source, to.place, drop_params, int(time.time()))
 
 
 def _only_chats(to: Destination) -> bool:
@@ -166,7 +171,7 @@ def _served(call: Call, to: Destination) -> Served:
     spoken = caller if caller in to.provider.speaks else to.provider.dialect
     body: dict[str, Json] = {"model": to.model, **_standing(to.defaults, caller), **call.body}
     finish = partial(apply, to.provider, operation="chat", drop_params=bool(control.get("drop_params")))
-    target = Target(to.provider.name, to.model, to.base_url, to.headers, place=to.place)
+    target = _target(to)
     return serve(caller, spoken, target, body, control, stream=call.stream, finish=finish)
 
 
@@ -202,7 +207,7 @@ def _formed(call: Call, to: Destination, form: str) -> Formed:
     known = {**dict(to.storage), **control}
     taken = {name: value for name, variables in takes.items() if (value := known.get(name) or first_set(variables, os.environ))}
     body = plain(_body(call, to, control)) | taken | dict(_extra_body(control) or {}) | dict(call.place)
-    target = Target(to.provider.name, to.model, to.base_url, to.headers, OPENAI, to.place, bool(control.get("drop_params")))
+    target = _target(to, OPENAI, drop_params=bool(control.get("drop_params")))
     formed = Formed(made, target, body, call.operation.offer)
     if call.stream and call.operation.reads == "bytes":
         formed.check_pieces()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -176,6 +177,23 @@ def test_responses_reach_anthropic_and_gemini(client: Client, upstream: Upstream
     upstream.answer(Reply(GEMINI))
     assert client.call("responses", "hi", "gemini/gemini-2").output_text == "hello"
     assert upstream.seen[1].path == "/v1/models/gemini-2:generateContent"
+
+
+def test_a_translated_answer_was_dated_1970(client: Client, upstream: Upstream) -> None:
+    """Anthropic says nothing of when an answer was made; OpenAI's clients show it."""
+    upstream.answer(Reply(CLAUDE))
+    began = int(time.time())
+    assert client.chat("hi", model="anthropic/claude-sonnet-4-5").created >= began
+    assert client.call("responses", "hi", "anthropic/claude-sonnet-4-5").created_at >= began
+    told = (
+        {"type": "message_start", "message": {**CLAUDE, "content": [], "stop_reason": None}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 2}},
+        {"type": "message_stop"},
+    )
+    upstream.answer(Reply(pieces=events(*told)))
+    assert client.chat("hi", model="anthropic/claude-sonnet-4-5", stream=True)[0].created >= began
+    upstream.answer(Reply(pieces=events(*told)))
+    assert client.call("responses", "hi", "anthropic/claude-sonnet-4-5", stream=True)[-1].response.created_at >= began
 
 
 def test_a_pydantic_class_is_the_form_of_the_text(client: Client, upstream: Upstream) -> None:

@@ -6,7 +6,7 @@ Callers of `openai_chat` are not handled here: their clients keep unknown fields
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import structs
 
@@ -55,6 +55,14 @@ def answer_in_common(answer: ChatResponse, own: str) -> ChatResponse:
         usage=None if answer.usage is None else _usage(answer.usage, own),
         extra=_kept(answer.extra, own),
     )
+
+
+Dated = TypeVar("Dated", ChatResponse, Started)
+
+
+def dated(told: Dated, moment: int) -> Dated:
+    """`told` with a moment, where its provider tells none: callers of OpenAI's dialects show it."""
+    return told if told.created else structs.replace(told, created=moment)
 
 
 class InCommon:

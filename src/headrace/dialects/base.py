@@ -34,6 +34,8 @@ class Target(Struct, frozen=True):
     """The model's name in the URL, where `model` only names the family."""
     drop_params: bool = False
     """For calls written to a batch file: whether to leave out parameters that the provider does not support."""
+    moment: int = 0
+    """When the call was made, in Unix seconds: the creation time of an answer whose provider gives none."""
 
     def __repr__(self) -> str:
         return f"<Target {self.provider}/{self.model}>"

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from headrace.calls import encode
 from headrace.dialects import foreign, load
-from headrace.dialects.answers import InCommon, answer_in_common
+from headrace.dialects.answers import InCommon, answer_in_common, dated
 from headrace.dialects.base import Dialect, FrameReader, StreamReader, StreamWatcher, StreamWriter, Target, only_calls, only_says, passable
 from headrace.dialects.local_calls import CalledBack, called_back
 from headrace.dialects.local_tools import NO_FORMS, Form, as_functions, takes_bare
@@ -19,7 +19,7 @@ from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.own_tools import has
 from headrace.errors import UnsupportedParamsError
 from headrace.framing import EventStreamReader, JsonLinesReader, SseReader
-from headrace.types import ChatRequest, Json, Message, StreamEvent, Text, Tool, UsageReported
+from headrace.types import ChatRequest, Json, Message, Started, StreamEvent, Text, Tool, UsageReported
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
 OPERATIONS: Final[Mapping[str, str]] = {"openai_chat": "chat", "openai_responses": "responses"}
@@ -102,7 +102,7 @@ class Served(Struct, eq=False, kw_only=True):
         if self.same:
             body: dict[str, Json] = msgspec.json.decode(response.body)
             return body
-        told = called_back(answer_in_common(answer, self.target.source), self.forms)
+        told = called_back(answer_in_common(dated(answer, self.target.moment), self.target.source), self.forms)
         return self.caller.write_response(msgspec.structs.replace(told, model=told.model or self.target.model))
 
     def used(self, body: Mapping[str, Json]) -> Any:
@@ -114,7 +114,7 @@ class Served(Struct, eq=False, kw_only=True):
         reader = self.dialect.read_stream(self.request, self.target)
         if self.same:
             return HandedOn(reader, self.name)
-        return Rewritten(reader, self.caller.write_stream(self.request), self.name, self.forms)
+        return Rewritten(reader, self.caller.write_stream(self.request), self.name, self.target.moment, self.forms)
 
 
 class HandedOn:
@@ -145,9 +145,12 @@ class HandedOn:
 class Rewritten:
     """Converts a stream from the provider's dialect to the caller's."""
 
-    __slots__ = ("_begun", "_caller", "_calls", "_common", "_frames", "_reader", "_writer", "usage")
+    __slots__ = ("_begun", "_caller", "_calls", "_common", "_frames", "_moment", "_reader", "_writer", "usage")
 
-    def __init__(self, reader: StreamReader, writer: StreamWriter, caller: str, forms: Mapping[str, Form] = NO_FORMS) -> None:
+    def __init__(
+        self, reader: StreamReader, writer: StreamWriter, caller: str, moment: int = 0, forms: Mapping[str, Form] = NO_FORMS
+    ) -> None:
+        self._moment = moment
         self._common = InCommon(caller)
         self._calls = CalledBack(forms) if forms else None
         self._caller = caller
@@ -185,6 +188,8 @@ class Rewritten:
         """The caller's events for one of the provider's; records the usage."""
         if type(event) is UsageReported:
             self.usage = write_usage(event.usage)
+        elif type(event) is Started:
+            event = dated(event, self._moment)
         told = self._common.feed(event)
         return told if self._calls is None else [one for each in told for one in self._calls.feed(each)]
 

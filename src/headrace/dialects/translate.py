@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.dialects import counts, load
+from headrace.dialects.answers import dated
 from headrace.dialects.base import Dialect, StreamReader, Target
 from headrace.dialects.citation_words import CITATIONS
 from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, for_chat, on_message
@@ -20,7 +21,19 @@ from headrace.dialects.openai_chat import others, requests, responses
 from headrace.dialects.openai_chat.streams import Writer
 from headrace.dialects.openai_stream import Said, read_body
 from headrace.errors import BadRequestError, UnsupportedParamsError
-from headrace.types import ChatRequest, ChatResponse, EmbeddingRequest, Json, Message, Other, StreamEvent, Text, TextDelta, UsageReported
+from headrace.types import (
+    ChatRequest,
+    ChatResponse,
+    EmbeddingRequest,
+    Json,
+    Message,
+    Other,
+    Started,
+    StreamEvent,
+    Text,
+    TextDelta,
+    UsageReported,
+)
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
 
@@ -58,7 +71,7 @@ class Translation(Struct, frozen=True, eq=False):
         if self.count is not None:
             return self._count(self.count, response)
         answer = self.dialect.read_response(response, self.request, self.target)
-        body = responses.write_response(in_one_text(called_back(answer, self.forms)))
+        body = responses.write_response(in_one_text(called_back(dated(answer, self.target.moment), self.forms)))
         body["model"] = body.get("model") or self.target.model
         return as_text(body) if self.operation == "completions" else body
 
@@ -75,7 +88,8 @@ class Translation(Struct, frozen=True, eq=False):
     def read_stream(self) -> TranslatedChunks:
         if isinstance(self.request, EmbeddingRequest):
             raise BadRequestError("embeddings cannot be streamed: leave stream out")
-        return TranslatedChunks(self.dialect.read_stream(self.request, self.target), self.request, self.operation, self.forms)
+        reader = self.dialect.read_stream(self.request, self.target)
+        return TranslatedChunks(reader, self.request, self.operation, self.target.moment, self.forms)
 
 
 def translate(dialect_name: str, target: Target, operation: str, body: Mapping[str, Json], control: Mapping[str, Any]) -> Translation:
@@ -190,9 +204,12 @@ def _in_one_text(message: Message) -> Message:
 class TranslatedChunks:
     """A provider's stream as the chunks OpenAI would have sent."""
 
-    __slots__ = ("_calls", "_citing", "_operation", "_reader", "_writer", "said", "usage")
+    __slots__ = ("_calls", "_citing", "_moment", "_operation", "_reader", "_writer", "said", "usage")
 
-    def __init__(self, reader: StreamReader, request: ChatRequest, operation: str, forms: Mapping[str, Form] = NO_FORMS) -> None:
+    def __init__(
+        self, reader: StreamReader, request: ChatRequest, operation: str, moment: int = 0, forms: Mapping[str, Form] = NO_FORMS
+    ) -> None:
+        self._moment = moment
         self._calls = CalledBack(forms) if forms else None
         self._reader = reader
         self._writer = Writer(request)
@@ -226,6 +243,8 @@ class TranslatedChunks:
         for event in events:
             if type(event) is UsageReported:
                 self.usage = responses.write_usage(event.usage)
+            elif type(event) is Started:
+                event = dated(event, self._moment)
             told = self._citing.feed(event)
             yield from told if self._calls is None else (one for each in told for one in self._calls.feed(each))
 

@@ -171,6 +171,10 @@ class Formed(Struct, frozen=True, eq=False):
 
     def read(self, response: HttpResponse) -> dict[str, Json]:
         """The answer's body. Raises APIResponseValidationError for one that cannot be read, and what an error under status 200 says."""
+        body = self._read(response)
+        return {**body, "created": self.target.moment} if body.get("created") == 0 else body
+
+    def _read(self, response: HttpResponse) -> dict[str, Json]:
         if told := getattr(self.form, "told", None):  # an answer that is no JSON
             return self.sound(response, lambda: told(response, self.body))
         if stored := getattr(self.form, "stored", None):  # an answer that does not say what it is about
