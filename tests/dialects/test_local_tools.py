@@ -107,7 +107,7 @@ def test_bare_text_that_was_cut_short_is_told_as_far_as_it_came() -> None:
 def test_a_chats_tool_of_bare_text_reaches_a_provider_that_has_none() -> None:
     tool = {"type": "custom", "custom": {"name": "patch", "description": "Edits."}}
     body = {"model": "m", "messages": HI, "tools": [tool], "tool_choice": {"type": "custom", "custom": {"name": "patch"}}}
-    made = translate("anthropic_messages", Target("anthropic", "m"), "chat", body, {})
+    made = translate("anthropic_messages", Target("anthropic", "m", source="openai_chat"), "chat", body, {})
     said = json.loads(made.write().body)
     assert [tool["name"] for tool in said["tools"]] == ["patch"]
     assert said["tool_choice"] == {"type": "tool", "name": "patch"}
@@ -196,5 +196,5 @@ def test_tools_whose_schema_claude_knows_were_left_out_for_others(kind: str, nam
 
 def test_claude_is_told_of_its_tools_in_its_own_words() -> None:
     body = {"model": "m", "messages": HI, "tools": [{"type": "bash_20250124", "name": "bash"}]}
-    made = translate("anthropic_messages", Target("anthropic", "m"), "chat", body, {})
+    made = translate("anthropic_messages", Target("anthropic", "m", source="openai_chat"), "chat", body, {})
     assert json.loads(made.write().body)["tools"] == [{"type": "bash_20250124", "name": "bash"}]

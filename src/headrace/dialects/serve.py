@@ -10,10 +10,9 @@ from msgspec import Struct
 
 from headrace.calls import encode
 from headrace.dialects import foreign, load
+from headrace.dialects.amends import Amends, amended
 from headrace.dialects.answers import InCommon, answer_in_common, dated
 from headrace.dialects.base import Dialect, FrameReader, StreamReader, StreamWatcher, StreamWriter, Target, only_calls, only_says, passable
-from headrace.dialects.local_calls import CalledBack, called_back
-from headrace.dialects.local_tools import NO_FORMS, Form, as_functions, takes_bare
 from headrace.dialects.openai_chat import foreign as openai_chat_foreign
 from headrace.dialects.openai_chat.responses import write_usage
 from headrace.dialects.own_tools import has
@@ -76,8 +75,8 @@ class Served(Struct, eq=False, kw_only=True):
     same: bool
     """Whether caller and provider speak the same dialect: the request body and the response are then forwarded unchanged."""
     added: Mapping[str, Json]
-    forms: Mapping[str, Form] = NO_FORMS
-    """For functions substituted for the caller's own tool types, the caller's tools by function name."""
+    amends: Amends | None = None
+    """Changes to make to the answer, where the request was changed to fit the provider."""
     left_out: tuple[str, ...] | None = None
     """The request's fields that the provider's dialect cannot express. None if the request is forwarded unchanged."""
     finish: Callable[[dict[str, Json]], dict[str, Json]]
@@ -102,7 +101,8 @@ class Served(Struct, eq=False, kw_only=True):
         if self.same:
             body: dict[str, Json] = msgspec.json.decode(response.body)
             return body
-        told = called_back(answer_in_common(dated(answer, self.target.moment), self.target.source), self.forms)
+        told = answer_in_common(dated(answer, self.target.moment), self.target.source)
+        told = told if self.amends is None else self.amends.whole(told)
         return self.caller.write_response(msgspec.structs.replace(told, model=told.model or self.target.model))
 
     def used(self, body: Mapping[str, Json]) -> Any:
@@ -114,7 +114,7 @@ class Served(Struct, eq=False, kw_only=True):
         reader = self.dialect.read_stream(self.request, self.target)
         if self.same:
             return HandedOn(reader, self.name)
-        return Rewritten(reader, self.caller.write_stream(self.request), self.name, self.target.moment, self.forms)
+        return Rewritten(reader, self.caller.write_stream(self.request), self.name, self.target.moment, self.amends)
 
 
 class HandedOn:
@@ -145,14 +145,12 @@ class HandedOn:
 class Rewritten:
     """Converts a stream from the provider's dialect to the caller's."""
 
-    __slots__ = ("_begun", "_caller", "_calls", "_common", "_frames", "_moment", "_reader", "_writer", "usage")
+    __slots__ = ("_amending", "_begun", "_caller", "_common", "_frames", "_moment", "_reader", "_writer", "usage")
 
-    def __init__(
-        self, reader: StreamReader, writer: StreamWriter, caller: str, moment: int = 0, forms: Mapping[str, Form] = NO_FORMS
-    ) -> None:
+    def __init__(self, reader: StreamReader, writer: StreamWriter, caller: str, moment: int = 0, amends: Amends | None = None) -> None:
         self._moment = moment
         self._common = InCommon(caller)
-        self._calls = CalledBack(forms) if forms else None
+        self._amending = None if amends is None else amends.streamed()
         self._caller = caller
         self._reader = reader
         self._writer = writer
@@ -191,7 +189,7 @@ class Rewritten:
         elif type(event) is Started:
             event = dated(event, self._moment)
         told = self._common.feed(event)
-        return told if self._calls is None else [one for each in told for one in self._calls.feed(each)]
+        return told if self._amending is None else [one for each in told for one in self._amending.feed(each)]
 
     def _told(self, data: bytes) -> list[dict[str, Any]]:
         return [_event_of(self._caller, frame) for frame in self._frames.feed(data) if frame.data[:6] != b"[DONE]"]
@@ -216,13 +214,13 @@ def serve(
     speaks, dialect, same = load(caller), load(provider), caller == provider
     body = {name: value for name, value in body.items() if name not in (control.get("additional_drop_params") or ())}
     left_out: tuple[str, ...] | None = None
-    forms: Mapping[str, Form] = NO_FORMS
+    amends: Amends | None = None
     if same:
         request = _unread(body, target.model, stream=stream)
     else:
         body = msgspec.json.decode(encode(body))
         request = msgspec.structs.replace(speaks.read_request(body), stream=stream, include_usage=stream)
-        request, forms = as_functions(request, caller, bare=takes_bare(provider, target.provider))
+        request, amends = amended(request, caller, provider, target)
         dropped = _unsayable(request, caller, provider, target, control)
         left_out = tuple(dict.fromkeys([*dropped, *foreign.left_out(request, caller, provider), *_unheard(request, provider, target)]))
         request = _sayable(request, caller, provider)
@@ -236,7 +234,7 @@ def serve(
         operation=OPERATIONS.get(provider, provider),
         same=same,
         added=control.get("extra_body") or {},
-        forms=forms,
+        amends=amends,
         left_out=left_out,
         finish=finish,
     )

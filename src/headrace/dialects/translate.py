@@ -9,14 +9,13 @@ import msgspec
 from msgspec import Struct
 
 from headrace.dialects import counts, load
+from headrace.dialects.amends import Amends, amended
 from headrace.dialects.answers import dated
 from headrace.dialects.base import Dialect, StreamReader, Target
 from headrace.dialects.citation_words import CITATIONS
 from headrace.dialects.citations import ANNOTATIONS, CHAT, Citing, for_chat, on_message
 from headrace.dialects.counts import Count
 from headrace.dialects.fields import common
-from headrace.dialects.local_calls import CalledBack, called_back
-from headrace.dialects.local_tools import NO_FORMS, Form, as_functions, takes_bare
 from headrace.dialects.openai_chat import others, requests, responses
 from headrace.dialects.openai_chat.streams import Writer
 from headrace.dialects.openai_stream import Said, read_body
@@ -46,8 +45,8 @@ class Translation(Struct, frozen=True, eq=False):
     operation: str
     added: Mapping[str, Json] = {}
     """Provider-specific fields, merged in last and unchanged."""
-    forms: Mapping[str, Form] = NO_FORMS
-    """The caller's custom tools (free-form text), by the names of the functions substituted for them."""
+    amends: Amends | None = None
+    """Changes to make to the answer, where the request was changed to fit the provider."""
     left_out: tuple[str, ...] = ()
     """Parameters not sent because the provider's dialect cannot express them."""
     count: Count | None = None
@@ -71,7 +70,9 @@ class Translation(Struct, frozen=True, eq=False):
         if self.count is not None:
             return self._count(self.count, response)
         answer = self.dialect.read_response(response, self.request, self.target)
-        body = responses.write_response(in_one_text(called_back(dated(answer, self.target.moment), self.forms)))
+        answer = dated(answer, self.target.moment)
+        answer = answer if self.amends is None else self.amends.whole(answer)
+        body = responses.write_response(in_one_text(answer))
         body["model"] = body.get("model") or self.target.model
         return as_text(body) if self.operation == "completions" else body
 
@@ -89,7 +90,7 @@ class Translation(Struct, frozen=True, eq=False):
         if isinstance(self.request, EmbeddingRequest):
             raise BadRequestError("embeddings cannot be streamed: leave stream out")
         reader = self.dialect.read_stream(self.request, self.target)
-        return TranslatedChunks(reader, self.request, self.operation, self.target.moment, self.forms)
+        return TranslatedChunks(reader, self.request, self.operation, self.target.moment, self.amends)
 
 
 def translate(dialect_name: str, target: Target, operation: str, body: Mapping[str, Json], control: Mapping[str, Any]) -> Translation:
@@ -106,7 +107,7 @@ def translate(dialect_name: str, target: Target, operation: str, body: Mapping[s
     if operation == "embeddings":
         return Translation(dialect, target, others.read_embedding_request(body), operation, added)
     request = requests.read_request(_as_chat(body) if operation == "completions" else body)
-    request, forms = as_functions(request, "openai_chat", bare=takes_bare(dialect_name, target.provider))
+    request, amends = amended(request, "openai_chat", dialect_name, target)
     only_texts = _only_of_texts(body) if operation == "completions" else ()
     unsaid = [name for name in (*only_texts, *dialect.unsaid(request)) if name not in allowed]
     if unsaid and not control.get("drop_params"):
@@ -116,7 +117,7 @@ def translate(dialect_name: str, target: Target, operation: str, body: Mapping[s
             llm_provider=target.provider,
         )
     count = counts.COUNTS[dialect_name] if operation == "count_tokens" else None
-    return Translation(dialect, target, request, operation, added, forms, tuple(unsaid), count)
+    return Translation(dialect, target, request, operation, added, amends, tuple(unsaid), count)
 
 
 def _without(body: Mapping[str, Json], names: Sequence[str]) -> Mapping[str, Json]:
@@ -204,13 +205,11 @@ def _in_one_text(message: Message) -> Message:
 class TranslatedChunks:
     """A provider's stream as the chunks OpenAI would have sent."""
 
-    __slots__ = ("_calls", "_citing", "_moment", "_operation", "_reader", "_writer", "said", "usage")
+    __slots__ = ("_amending", "_citing", "_moment", "_operation", "_reader", "_writer", "said", "usage")
 
-    def __init__(
-        self, reader: StreamReader, request: ChatRequest, operation: str, moment: int = 0, forms: Mapping[str, Form] = NO_FORMS
-    ) -> None:
+    def __init__(self, reader: StreamReader, request: ChatRequest, operation: str, moment: int = 0, amends: Amends | None = None) -> None:
         self._moment = moment
-        self._calls = CalledBack(forms) if forms else None
+        self._amending = None if amends is None else amends.streamed()
         self._reader = reader
         self._writer = Writer(request)
         self._citing = Citing(CHAT)
@@ -246,7 +245,7 @@ class TranslatedChunks:
             elif type(event) is Started:
                 event = dated(event, self._moment)
             told = self._citing.feed(event)
-            yield from told if self._calls is None else (one for each in told for one in self._calls.feed(each))
+            yield from told if self._amending is None else (one for each in told for one in self._amending.feed(each))
 
     def _chunk(self, told: StreamEvent) -> dict[str, Any] | None:
         chunk = self._writer.chunks.feed(told)
