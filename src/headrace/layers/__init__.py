@@ -1,1 +1,1 @@
-"""What may stand around every call: caches, budgets, guardrails, tracing, callbacks."""
+"""Layers around every call: caches, budgets, guardrails, tracing, callbacks."""

@@ -1,4 +1,4 @@
-"""Layers stand around every call, direct or by a Router: each may watch it, change it, or answer in its place."""
+"""Layers wrap every call, direct or by a Router: each may observe it, change it, or answer in its place."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Handler: TypeAlias = Callable[[Ports, Call], Coroutine[Any, Any, Any]]
 """Answers a call: with an object, or with a stream's chunks."""
 
 Layer: TypeAlias = Callable[[Ports, Call, Handler, bool], Coroutine[Any, Any, Any]]
-"""(ports, call, who answers, whether that is a Router) → the answer. Awaits nothing but its ports and who answers."""
+"""(ports, call, handler, whether the handler is a Router) → the response. Awaits only its ports and the handler."""
 
 
 Tell: TypeAlias = "Callable[[Outcome], None]"
-"""Hears what a call came to."""
+"""Receives the outcome of a call."""
 
 TellTogether: TypeAlias = "Callable[[Sequence[Plain]], None]"
-"""Hears of several plain answers at once."""
+"""Receives several plain responses at once."""
 
 Check: TypeAlias = Callable[[Call], None]
-"""Raises what refuses a session."""
+"""Raises an error that refuses a session."""
 
 
 class RouterLayer(Protocol):
-    """A layer of one Router's own, inside those that stand around every call."""
+    """A layer of a single Router, inside those that wrap every call."""
 
     async def answer(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call) -> Any:
-        """known_as: the one name of a call's model, whatever its aliases."""
+        """known_as: the canonical name of a call's model, with aliases resolved."""
         ...
 
 
@@ -47,11 +47,11 @@ _sessions: dict[Layer, Check] = {}
 
 
 def install(layer: Layer, count: Tell | None = None, session: Check | None = None, together: TellTogether | None = None) -> None:
-    """Put `layer` around every call from now on, inside those that are there. A second time changes nothing.
+    """Wrap every call in `layer` from now on, inside the existing layers. Installing it again changes nothing.
 
-    count: told what a call came to it does all that the layer does. Then who answers calls in another way may tell it instead.
-    session: raises what refuses a session, whose words no layer sees.
-    together: told in the place of `count`, where many plain answers end.
+    count: does all that the layer does, given only a call's outcome; code that answers calls on another path may use it
+    instead. session: raises an error to refuse a session, whose content no layer sees. together: used in place of
+    `count` when many plain responses end.
     """
     global _layers
     if layer not in _layers:
@@ -73,29 +73,29 @@ def remove(layer: Layer) -> None:
 
 
 def standing() -> tuple[Layer, ...]:
-    """The layers that stand around every call: the same object until that changes."""
+    """The layers around every call. The same tuple object until that changes."""
     return _layers
 
 
 def counting() -> tuple[Tell, ...] | None:
-    """Whom to tell what a call came to, in the place of all layers; None where one of them wants to be around it."""
+    """The `count` functions that replace all layers; None if one of the layers has none."""
     return tuple([_counts[layer] for layer in _layers]) if all(layer in _counts for layer in _layers) else None
 
 
 def counting_together() -> tuple[TellTogether, ...] | None:
-    """Whom to tell of plain answers; None where one of them wants to hear of each by itself."""
+    """The `together` functions for plain responses; None if one of the layers has none."""
     return tuple([_together[layer] for layer in _layers]) if all(layer in _together for layer in _layers) else None
 
 
 def check_session(call: Call) -> None:
-    """Raises what a layer says against a session that it could not see into."""
+    """Raises the error with which a layer refuses a session that it cannot inspect."""
     for layer in _layers:
         if (check := _sessions.get(layer)) is not None:
             check(call)
 
 
 def around(handler: Handler, *, routed: bool = False) -> Handler:
-    """`handler` with all layers around it: itself where there are none."""
+    """`handler` wrapped in all layers; itself if there are none."""
     for layer in reversed(_layers):
         handler = partial(_through, layer, handler, routed)
     return handler
@@ -106,17 +106,17 @@ def _through(layer: Layer, handler: Handler, routed: bool, ports: Ports, call: C
 
 
 def in_objects(call: Call) -> Call:
-    """The call as a layer makes it that looks at its answer: objects, also where its caller takes bytes. They are written as bytes
-    behind all layers."""
+    """The call for a layer that inspects the response: it gets objects even if its caller takes bytes, to which they
+    are converted outside all layers."""
     return msgspec.structs.replace(call, raw=False) if call.raw else call
 
 
 OnOver: TypeAlias = Callable[[list[Any], BaseException | None], None]
-"""(all chunks that were handed out, what ended the stream): None for its proper end, GeneratorExit for a caller who left."""
+"""(all chunks that were yielded, what ended the stream): None for its proper end, GeneratorExit for a caller that left."""
 
 
 class Watched(Outer[Any]):
-    """A stream's chunks on their way to the caller; tells once how the stream ended."""
+    """A stream's chunks on their way to the caller; reports once how the stream ended."""
 
     __slots__ = ("_on_over", "_seen", "_told")
 

@@ -1,4 +1,4 @@
-"""Answers given again: the same call within an answer's life costs nothing. A cache that fails costs nothing either: the call is made."""
+"""Response cache: repeats the response to an identical call. If the store fails, the call is made as without a cache."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from headrace.layers.semantic import Asked, Index
 
 LARGEST: Final = 8 * 1024 * 1024
-"""Bytes of one answer; a larger one is not kept."""
+"""Largest response in bytes that is cached."""
 REST: Final = 5.0
-"""Seconds for which a store that failed is left alone, so that a dead one does not hold up every call."""
+"""Seconds for which a failed store is not used, so that a dead one does not delay every call."""
 
 
 class Found(Struct, frozen=True):
     value: bytes
     age: float
-    """Seconds since it was kept."""
+    """Seconds since it was stored."""
 
 
 class CacheStore(Protocol):
-    """Where answers are kept. May raise anything: the call is made all the same."""
+    """Stores responses. May raise anything: the call is made regardless."""
 
     async def get(self, ports: Ports, key: str) -> Found | None: ...
     async def set(self, ports: Ports, key: str, value: bytes, ttl: float) -> None: ...
 
 
 class Control(Struct, frozen=True):
-    """What one call says about the cache."""
+    """Cache options of one call."""
 
     reads: bool = True
     writes: bool = True
     ttl: float | None = None
-    """Seconds its answer is kept; None for the cache's own."""
+    """Seconds for which its response is stored; None for the cache's default."""
     oldest: float | None = None
-    """Seconds a kept answer may be old; None for its whole life."""
+    """Greatest age in seconds of a cached response; None for any."""
     namespace: str | None = None
 
 
@@ -54,7 +54,7 @@ _WORDS: Final = frozenset({"no-cache", "no-store", "ttl", "s-maxage", "s-max-age
 
 
 def read_control(control: Mapping[str, Any], *, default_on: bool = True) -> Control:
-    """LiteLLM's words: `cache={…}` and `caching`. Raises BadRequestError that names what it does not understand."""
+    """Read LiteLLM's options `cache={…}` and `caching`. Raises BadRequestError that names an unknown one."""
     said = control.get("cache", {})
     if not isinstance(said, Mapping):
         raise BadRequestError(f"cache must be a mapping such as {{'no-cache': True}}, got {shape(said)}")
@@ -85,7 +85,7 @@ def _seconds(said: Mapping[str, Any], name: str) -> float | None:
 
 
 class ResponseCache:
-    """Keeps answers in a store and gives them again. Not built directly: `headrace.Cache` chooses the store."""
+    """Caches responses in a store. Not built directly: `headrace.Cache` chooses the store."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class ResponseCache:
         operations: frozenset[str] = REPEATABLE,
         index: Index | None = None,
     ) -> None:
-        """index: finds questions that mean the same; None for those that are the same."""
+        """index: finds semantically similar questions; None for identical calls only."""
         self._store = store
         self._ttl = ttl
         self._namespace = namespace
@@ -108,15 +108,15 @@ class ResponseCache:
         self._warned = False
 
     def clear(self) -> None:
-        """Forget the answers in this process's memory; those on a disk or a server are others' as well, and stay."""
+        """Forget the responses in this process's memory; those on a disk or a server are shared and stay."""
         forget = getattr(self._store, "clear", None)
         if forget is not None:
             forget()
 
     async def answer(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call) -> Any:
-        """The kept answer of the same call, else the handler's, which is kept.
+        """The cached response of an identical call, else the handler's, which is then cached.
 
-        known_as: what the model is known by here, aliases resolved.
+        known_as: the model's canonical name, with aliases resolved.
         """
         control = read_control(call.control, default_on=self._default_on)
         key = self._key(call, known_as(call), control)
@@ -133,18 +133,19 @@ class ResponseCache:
         return await self._kept(ports, call, key, control, answer, asked)
 
     async def _asked(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call, control: Control) -> Asked | None:
-        """What the call asks, where what it means counts. Without the vector the call is made as it would be without an index."""
+        """The call's question as a vector, if there is a semantic index. If no vector can be had, the call is made as
+        without an index."""
         if self._index is None:
             return None
         namespace = self._namespace if control.namespace is None else control.namespace
         try:
             return await self._index.look(handler, ports, call, f"{namespace}:{known_as(call)}")
-        except Exception as error:  # whatever an embedding model's answer holds
+        except Exception as error:  # whatever the embedding model's response contains
             self._warn(error)
             return None
 
     async def _like(self, ports: Ports, call: Call, asked: Asked, control: Control) -> Any:
-        """The answer to a question that means the same."""
+        """The cached response to a similar question."""
         assert self._index is not None
         near = self._index.nearest(asked)
         kept = None if near is None else await self._find(ports, call, near[0], control)
@@ -167,12 +168,12 @@ class ResponseCache:
             if found is None or (control.oldest is not None and found.age > control.oldest):
                 return None
             return unpack(found.value, call.operation, stream=call.stream, key=key)
-        except Exception as error:  # whatever a store raises, or holds: the call is made
+        except Exception as error:  # whatever a store raises or contains: the call is made
             self._failed(ports, error)
             return None
 
     async def _kept(self, ports: Ports, call: Call, key: str, control: Control, answer: Any, asked: Asked | None) -> Any:
-        """The answer, kept; a stream is kept at its end."""
+        """The response, after storing it; a stream is stored at its end."""
         keep = partial(self._keep, ports, key, control.ttl, asked)
         hidden = answer.hidden if call.stream else answer._hidden_params
         hidden["cache_hit"], hidden["cache_key"] = False, key
@@ -188,7 +189,7 @@ class ResponseCache:
             await self._store.set(ports, key, value, self._ttl if ttl is None else ttl)
             if self._index is not None and asked is not None:
                 self._index.remember(asked, key)
-        except Exception as error:  # whatever a store raises: the answer is there
+        except Exception as error:  # whatever a store raises: there is a response
             self._failed(ports, error)
 
     def _resting(self, ports: Ports) -> bool:

@@ -1,4 +1,4 @@
-"""Answers as they are kept: packed into bytes, and unpacked into objects that nobody else holds. A stream keeps its chunks."""
+"""The format of cached responses: packed into bytes, unpacked into fresh objects. For a stream, its chunks are stored."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from headrace.objects import JsonObject
 from headrace.streams import J, Outer
 
 _TOLD: Final = ("custom_llm_provider", "model", "model_id", "model_group")
-"""What is still true of an answer when it is given again."""
+"""Hidden parameters that are still true when a response is repeated."""
 
 
 class Entry(Struct, frozen=True):
-    """One answer: its body, or the chunks of its stream."""
+    """One response: its body, or the chunks of its stream."""
 
     beside: dict[str, Any]
     usage: Any = None
@@ -49,7 +49,8 @@ def _usage(hidden: Any) -> Any:
 
 
 def unpack(packed: bytes, operation: Operation, *, stream: bool, key: str) -> Any:
-    """The answer again, at no cost: an object, or a stream's chunks. Raises msgspec.DecodeError for what was not packed here."""
+    """The cached response with a cost of 0: an object, or a stream's chunks. Raises msgspec.DecodeError for anything
+    not packed here."""
     entry = _decoder.decode(packed)
     hidden = Beside({**entry.beside, "additional_headers": {}, "api_base": None, "cache_hit": True, "cache_key": key, "response_cost": 0.0})
     hidden.usage = entry.usage
@@ -61,7 +62,7 @@ def unpack(packed: bytes, operation: Operation, *, stream: bool, key: str) -> An
 
 
 class Replayed(Generic[J]):
-    """A kept stream's chunks, handed out one by one as they were."""
+    """Yields a stored stream's chunks one by one."""
 
     __slots__ = ("_rest", "_wrap", "count", "hidden", "ready")
 
@@ -95,12 +96,12 @@ class Replayed(Generic[J]):
 
 
 class Recorded(Outer[J]):
-    """A stream on its way to the caller, kept once it has come to its proper end; a cut or abandoned one is not."""
+    """A stream on its way to the caller, stored once it has ended properly; not if it was cut or abandoned."""
 
     __slots__ = ("_keep", "_kept", "_left")
 
     def __init__(self, chunks: Any, keep: Callable[[bytes], Awaitable[None]], largest: int) -> None:
-        """largest: bytes of chunks that are kept; a longer stream only passes through."""
+        """largest: bytes of chunks that are stored; a longer stream is only passed through."""
         super().__init__(chunks)
         self._keep: Callable[[bytes], Awaitable[None]] | None = keep
         self._kept: list[msgspec.Raw] = []
@@ -119,7 +120,7 @@ class Recorded(Outer[J]):
 
     def _pass_on(self, chunk: J) -> None:
         if self._keep is not None:
-            written = encode(chunk.model_dump())  # now: what the caller does with the chunk is his own
+            written = encode(chunk.model_dump())  # encoded now, because the caller may change the chunk
             self._left -= len(written)
             self._kept.append(msgspec.Raw(written))
             if self._left < 0:

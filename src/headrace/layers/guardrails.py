@@ -1,4 +1,4 @@
-"""Guardrails: rules over what goes to a model and what comes back, which mask it or refuse it.
+"""Guardrails: rules that mask or refuse what goes to a model and what comes back.
 
 guard = Guardrails([PII(), Secrets(action="block")])
 guard.install()                       # around every call of the process, direct or by a Router, streamed or whole
@@ -22,51 +22,51 @@ from headrace.ports import Ports
 
 
 class Finding(Struct, frozen=True):
-    """A part of a text that a rule is about."""
+    """A part of a text that a rule matched."""
 
     start: int
     end: int
     kind: str
-    """What it is, in capitals: `EMAIL_ADDRESS`. Never the text itself."""
+    """Its kind, in capitals: `EMAIL_ADDRESS`. Never the text itself."""
 
 
 class Rule(Protocol):
-    """What a guardrail does with a call. Each may raise a HeadraceError, which the caller gets in his dialect."""
+    """A guardrail. Each method may raise a HeadraceError, which the caller gets in its own dialect."""
 
     name: str
     default_on: bool
-    """Whether it holds for every call, or only for those that name it in `guardrails`."""
+    """Whether it applies to every call, or only to those that name it in `guardrails`."""
     judges: bool
-    """Whether `during` has something to do."""
+    """Whether `during` does anything."""
 
     async def before(self, ports: Ports, call: Call) -> Call:
         """The call as it may be sent."""
         ...
 
     async def during(self, ports: Ports, call: Call) -> None:
-        """Judges a call while it is under way; its answer waits for that."""
+        """Judge a call while it is in flight; its response waits for the verdict."""
         ...
 
     async def after(self, ports: Ports, call: Call, answer: Any) -> Any:
-        """The answer as it may be given."""
+        """The response as it may be returned."""
         ...
 
     def streamed(self, ports: Ports, call: Call, chunks: Any) -> Any:
-        """A stream's chunks as they may be given."""
+        """A stream's chunks as they may be yielded."""
         ...
 
 
 class Guardrail:
-    """A rule over texts: subclasses say what they find, `action` what becomes of it.
+    """A rule over texts: subclasses find matches, `action` says what happens to them.
 
-    action: "mask" puts `<KIND>` in its place, "block" refuses the call with ContentPolicyViolationError.
-    block: kinds that are refused whatever `action` says. where: "input", "output" or both.
+    action: "mask" replaces them by `<KIND>`, "block" refuses the call with ContentPolicyViolationError. block: kinds
+    that are refused whatever `action` says. where: "input", "output" or both.
     """
 
     name: str = "guardrail"
     judges: bool = False
     window: ClassVar[int] = 64
-    """Characters of the longest thing that is found: a stream is held back by so many."""
+    """Length in characters of the longest match: a stream is held back by that many."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Guardrail:
         self._blocked = frozenset(block)
 
     def find(self, text: str) -> Iterable[Finding]:
-        """What the rule is about in `text`. Pure; overlaps are settled by who calls."""
+        """The rule's matches in `text`. Pure; the caller resolves overlaps."""
         raise NotImplementedError
 
     async def before(self, ports: Ports, call: Call) -> Call:
@@ -94,7 +94,7 @@ class Guardrail:
         return look(call, partial(self._apply, where="input")) if "input" in self.where else call
 
     async def during(self, ports: Ports, call: Call) -> None:
-        """Nothing: texts are looked at before and after."""
+        """Does nothing: texts are checked before and after."""
 
     async def after(self, ports: Ports, call: Call, answer: Any) -> Any:
         return texts.in_answer(answer, partial(self._apply, where="output")) if "output" in self.where else answer
@@ -125,7 +125,7 @@ class Guardrail:
 
 
 def apart(findings: Iterable[Finding]) -> list[Finding]:
-    """In order and without overlaps: of two that do, the earlier, then the longer one."""
+    """Findings in order and without overlaps: the earlier wins, then the longer."""
     kept: list[Finding] = []
     for one in sorted(findings, key=lambda found: (found.start, -found.end)):
         if not kept or one.start >= kept[-1].end:
@@ -134,7 +134,7 @@ def apart(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def masked(text: str, findings: Iterable[Finding]) -> str:
-    """The text with the kind of each finding in its place. They are apart."""
+    """The text with each finding replaced by its kind. Findings must not overlap."""
     parts, at = [], 0
     for one in findings:
         parts += [text[at : one.start], f"<{one.kind}>"]
@@ -143,7 +143,7 @@ def masked(text: str, findings: Iterable[Finding]) -> str:
 
 
 def refused(name: str, where: str, kinds: Sequence[str]) -> ContentPolicyViolationError:
-    """What a caller gets: the rule and the kinds of what it found, never what was said."""
+    """The error for the caller: the rule and the kinds of its findings, never the text."""
     message = f"the guardrail {name!r} refuses the {where}: {', '.join(kinds)}"
     return ContentPolicyViolationError.of(Failure(Kind.CONTENT_POLICY, message, status=400, code="guardrail", sent=where == "output"))
 
@@ -156,10 +156,10 @@ def _nothing(call: Call) -> Container[str]:
 
 
 class Guardrails:
-    """Rules around every call, in their order: each sees what those before it left. One object may be installed once."""
+    """Rules around every call, in order: each sees the result of those before it. One object can be installed only once."""
 
     def __init__(self, rules: Sequence[Rule], besides: Callable[[Call], Container[str]] | None = None) -> None:
-        """besides: the names of rules that hold for a call although nobody names them."""
+        """besides: names of rules that apply to a call although it does not name them."""
         self._besides = besides or _nothing
         names = [rule.name for rule in rules]
         if len(set(names)) != len(names):
@@ -167,7 +167,7 @@ class Guardrails:
         self._rules = tuple(rules)
 
     def install(self) -> None:
-        """Guard every call from now on, direct or by a Router. A second time changes nothing."""
+        """Guard every call from now on, direct or by a Router. Installing it again changes nothing."""
         around.install(self._layer, session=self.check_session)
 
     def remove(self) -> None:
@@ -177,7 +177,7 @@ class Guardrails:
         return await self.answer(ports, call, handler)
 
     async def answer(self, ports: Ports, call: Call, handler: Handler) -> Any:
-        """The handler's answer to the call, both as the rules leave them."""
+        """The handler's response to the call, after the rules were applied to both."""
         rules = self._of(call)
         if not rules:
             return await handler(ports, call)
@@ -191,13 +191,14 @@ class Guardrails:
         return answer
 
     def check_session(self, call: Call) -> None:
-        """Raises ContentPolicyViolationError for a session whose words go by unseen, where a rule holds for it."""
+        """Raises ContentPolicyViolationError for a session, whose content cannot be inspected, if a rule applies to it."""
         if rules := self._of(call):
             message = f"the guardrail {rules[0].name!r} holds for every call, and what is said in a session cannot be looked at"
             raise ContentPolicyViolationError.of(Failure(Kind.CONTENT_POLICY, message, status=400, code="guardrail"))
 
     def _of(self, call: Call) -> list[Rule]:
-        """The rules that hold for a call: those that always do, and those it names (`guardrails`, or in LiteLLM's `metadata`)."""
+        """The rules that apply to a call: the default ones, and those it names (in `guardrails`, or in LiteLLM's
+        `metadata`)."""
         asked = call.control.get("guardrails") or (call.control.get("metadata") or {}).get("guardrails") or _ALWAYS
         if isinstance(asked, str) or not isinstance(asked, Sequence):
             raise BadRequestError(f"guardrails must be a list of names, got {shape(asked)}")
@@ -209,7 +210,7 @@ class Guardrails:
 
 
 async def _meanwhile(ports: Ports, call: Call, handler: Handler, rules: Sequence[Rule]) -> Any:
-    """The handler's answer, once every rule has judged the call; judged beside it where a task can start another."""
+    """The handler's response, once every rule has judged the call; concurrently where tasks can be spawned."""
     judging = [rule for rule in rules if rule.judges]
     if not judging:
         return await handler(ports, call)
@@ -233,7 +234,7 @@ async def _meanwhile(ports: Ports, call: Call, handler: Handler, rules: Sequence
 
 
 class _Verdict:
-    """What rules that judge beside a call have come to."""
+    """The verdict of rules that judge a call concurrently."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -245,7 +246,7 @@ class _Verdict:
         try:
             for rule in rules:
                 await rule.during(self._ports, call)
-        except Exception as error:  # told to the caller, in whose place it was raised
+        except Exception as error:  # raised to the caller by `_meanwhile`
             self.error = error
         finally:
             self._over = True

@@ -1,4 +1,4 @@
-"""A stream whose texts are looked at before they are given: held back by as much as has to be seen together."""
+"""Holds a stream back by as many characters as a rule has to see together before its texts are yielded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headrace.layers import texts
 
 Apply: TypeAlias = Callable[[str], str]
 Spans: TypeAlias = Callable[[str], Sequence[tuple[int, int]]]
-"""Where the things that are looked for begin and end."""
+"""Start and end of each match."""
 
 
 class Text:
-    """One text on its way: given out changed, up to `window` characters before its end."""
+    """One text in transit: yielded after rules were applied, except for the last `window` characters."""
 
     __slots__ = ("_apply", "_spans", "_waiting", "_window")
 
@@ -24,21 +24,21 @@ class Text:
         self._waiting = ""
 
     def feed(self, piece: str) -> str:
-        """What may be given now."""
+        """Add a piece; returns what may be yielded now."""
         self._waiting += piece
-        if len(self._waiting) < 2 * self._window:  # looked at in steps: a look costs as much as the text is long
+        if len(self._waiting) < 2 * self._window:  # checked in steps, because a check costs as much as the text is long
             return ""
         cut = self._cut()
         done, self._waiting = self._waiting[:cut], self._waiting[cut:]
         return self._apply(done)
 
     def rest(self) -> str:
-        """What is left at the end."""
+        """What remains at the end."""
         done, self._waiting = self._waiting, ""
         return self._apply(done) if done else ""
 
     def _cut(self) -> int:
-        """Where nothing is cut in two: a window before the end, between words, not inside of what is found."""
+        """A position to cut at that splits no match: a window before the end, between words, and not inside a match."""
         limit = len(self._waiting) - self._window
         cut = next((at for at in range(limit, 0, -1) if self._waiting[at - 1] not in _WORD), 0)
         if cut == 0 and len(self._waiting) > _LONGEST:
@@ -50,26 +50,26 @@ class Text:
 
 
 _WORD: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-.@:%~")
-"""What keys, addresses and numbers are made of."""
+"""Characters of keys, addresses and numbers."""
 _LONGEST: Final = 8192
-"""Characters without a break after which it is no key any more."""
+"""Characters without a break that are too many for a key."""
 
 
 class Slot(NamedTuple):
-    """Where a chunk says a piece of a text."""
+    """Where a chunk contains a piece of a text."""
 
     text: tuple[Any, ...]
-    """Which text the piece is of."""
+    """Identifies the text that the piece belongs to."""
     holder: Any
     field: str
 
 
 class Shape(NamedTuple):
-    """How a dialect's streams say texts."""
+    """Where the texts are in a dialect's stream."""
 
     slots: Callable[[Any], Iterable[Slot]]
     ends: Callable[[Any], bool]
-    """Whether with this chunk the texts so far are over."""
+    """Whether the texts so far end with this chunk."""
 
 
 def _some(holder: Any, key: tuple[Any, ...], *fields: str) -> Iterator[Slot]:
@@ -122,7 +122,7 @@ def _contents(chunk: Any) -> Iterator[Slot]:
 
 
 def _lines(line: Any) -> Iterator[Slot]:
-    """Ollama's. Calls come whole, and are looked at as such."""
+    """Ollama's. Tool calls arrive whole, and are checked as a whole."""
     message = _get(line, "message")
     if not _get(message, "tool_calls"):
         yield from _some(message, (), "content", "thinking")
@@ -144,7 +144,7 @@ def _cohere(event: Any) -> Iterator[Slot]:
 
 
 def _converse(event: Any) -> Iterator[Slot]:
-    """Bedrock's, each under its name."""
+    """Bedrock's, in which each event is under its own name."""
     said = _get(event, "contentBlockDelta")
     at, delta = _get(said, "contentBlockIndex"), _get(said, "delta")
     yield from _some(delta, (at,), "text")
@@ -162,11 +162,11 @@ _SHAPES: Final[Mapping[str, Shape]] = {
     "cohere_chat": Shape(_cohere, lambda event: not (_get(event, "type") or "").endswith("-delta")),
     "generate_content": Shape(_contents, lambda chunk: any(_get(one, "finishReason") for one in _get(chunk, "candidates") or ())),
 }
-"""By operation, where they are not as in chats."""
+"""By operation; all others have the shape of chats."""
 
 
 ANY: Final = "passed"
-"""For streams in whatever dialect: each event is looked at in the words that it has."""
+"""Operation of streams in any dialect: the shape is recognized for each event."""
 
 
 def _shape_of(event: Any) -> Shape | None:
@@ -188,13 +188,14 @@ def _any(event: Any) -> Iterable[Slot]:
 
 
 def _any_ends(event: Any) -> bool:
-    """What is of no known words is looked at as it is."""
+    """An event of unknown shape is checked as a whole."""
     shape = _shape_of(event)
     return shape is None or shape.ends(event)
 
 
 class Held:
-    """A stream's chunks with their texts changed. What is not yet seen enough of waits; what a text was is made whole at its end."""
+    """A stream's chunks after rules were applied to their texts. Incomplete texts wait until more of them arrives or
+    they end."""
 
     __slots__ = ("_chunks", "_make", "_over", "_shape", "_texts", "_whole", "ready")
 
@@ -204,7 +205,7 @@ class Held:
         self._make: Callable[[], Text] = lambda: Text(apply, spans, window)
         self._whole = apply
         self._texts: dict[tuple[Any, ...], tuple[Text, Any]] = {}
-        """What is held back, with the last chunk that said some of it."""
+        """The texts held back, each with the last chunk that contained a piece of it."""
         self._over = False
         self.ready: deque[Any] = deque()
         self._take()
@@ -221,7 +222,7 @@ class Held:
         self._chunks.close()
 
     async def fill(self) -> bool:
-        """Wait until a chunk is ready. False at the proper end. Raises where a rule refuses: the connection is closed then."""
+        """Wait until a chunk is ready. False at the proper end. If a rule refuses, closes the connection and raises."""
         while not self.ready and not self._over:
             more = await self._chunks.fill()
             try:
@@ -245,7 +246,7 @@ class Held:
         if ends:
             self._let_go([slot.text for slot in slots])
             if not slots:
-                texts.in_answer(chunk, self._whole)  # the texts as a whole, where a dialect says them again at their end
+                texts.in_answer(chunk, self._whole)  # some dialects repeat the whole text at its end
         said = False
         for slot in slots:
             piece = _get(slot.holder, slot.field)
@@ -258,7 +259,7 @@ class Held:
             self.ready.append(chunk)
 
     def _let_go(self, but: Sequence[tuple[Any, ...]]) -> None:
-        """The rest of every text, each in a chunk like the last one that said some of it."""
+        """Yield the rest of every text, each in a copy of the last chunk that contained a piece of it."""
         for key, (text, last) in list(self._texts.items()):
             if key in but:
                 continue

@@ -1,4 +1,4 @@
-"""When two calls are the same call: a digest of everything that changes the answer. Credentials are no part of it."""
+"""Cache keys: a digest of everything that affects a call's response, without credentials."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from headrace.routing.filters import team_of
 REPEATABLE: Final = frozenset({
     "chat", "completions", "embeddings", "moderations", "rerank", "responses", "messages", "generate_content",
 })  # fmt: skip
-"""Operations whose answer is JSON and may be given again. Pictures and speech are made anew each time; files are not compared."""
+"""Operations whose response is JSON and may be repeated. Images and speech are generated anew each time; files are not
+compared."""
 
 _TELLING: Final = (
     "base_url", "api_base", "custom_llm_provider", "extra_body", "extra_query", "api_version", "organization", "drop_params",
     "additional_drop_params", "allowed_openai_params", "fetch_media", "allowed_model_region", "tags", "vertex_project", "vertex_location",
     "aws_region_name",
 )  # fmt: skip
-"""Options that change who answers, or what he is asked."""
+"""Options that affect which deployment responds, or what it is sent."""
 
 _OPENING: Final = ("authorization", "key", "token", "secret", "cookie")
-"""What headers that hold credentials have in their names."""
+"""Parts of the names of headers that hold credentials."""
 
 
 def call_key(call: Call, name: str) -> str | None:
-    """64 hexadecimal digits, the same in every process. None for a call that is not like any other.
+    """64 hexadecimal digits, the same in every process; None for a call that cannot be compared.
 
-    name: what the model is known by here, aliases resolved.
+    name: the model's canonical name, with aliases resolved.
     """
     if call.operation.name not in REPEATABLE or call.body.get("background"):
         return None
@@ -39,7 +40,7 @@ def call_key(call: Call, name: str) -> str | None:
 
 
 def digest(parts: Any) -> str:
-    """Of anything JSON can say, however its objects are ordered. Raises BadRequestError for what JSON cannot say."""
+    """The digest of any JSON value, regardless of key order. Raises BadRequestError for what JSON cannot represent."""
     import hashlib  # late: it loads OpenSSL
 
     return hashlib.sha256(msgspec.json.encode(msgspec.json.decode(encode(parts)), order="sorted")).hexdigest()
@@ -52,7 +53,7 @@ def _headers(control: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _belonging(control: Mapping[str, Any]) -> list[Any]:
-    """What the metadata says of who may serve the call, as LiteLLM's proxy fills it in."""
+    """What the metadata say about who may serve the call, as LiteLLM's proxy fills them in."""
     metadata = control.get("metadata")
     beside = metadata if isinstance(metadata, Mapping) else {}
     return [beside.get("tags"), team_of(control)]

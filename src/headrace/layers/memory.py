@@ -1,4 +1,4 @@
-"""Answers kept in the process: bounded, the least used go first."""
+"""A bounded in-process cache store with least-recently-used eviction."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class MemoryStore:
                 self._drop(next(iter(self._kept)))
 
     def clear(self) -> None:
-        """Forget every answer."""
+        """Forget every response."""
         with self._lock:
             self._kept.clear()
             self._bytes = 0

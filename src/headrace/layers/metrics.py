@@ -1,4 +1,4 @@
-"""Prometheus metrics of all calls of a process, and of the Routers it is shown. Needs the extra `metrics`."""
+"""Prometheus metrics of all calls of a process, and of watched Routers. Needs the extra `metrics`."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from headrace.ports import Ports
 T = TypeVar("T")
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-"""Of what `Metrics.render` gives: Prometheus's text format."""
+"""Content type of `Metrics.render`: Prometheus's text format."""
 
 LATENCIES: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
-"""Seconds: upper bounds of the buckets of whole calls."""
+"""Seconds: upper bounds of the buckets for whole calls."""
 FIRST_TOKENS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 WAITS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 MOST_MODELS: Final = 1000
-"""Different models that get series of their own; a caller who makes names up gets no more of them than that."""
+"""Model names that get series of their own; a bound against callers that make names up."""
 OTHER: Final = "other"
 
 MOST_NOTED: Final = 256
-"""Calls that are counted together."""
+"""Calls that are buffered before they are counted."""
 
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""As prometheus_client has it."""
+"""The name is prometheus_client's."""
 
 _WHO: Final = ("operation", "model", "provider", "deployment")
 
 
 class Snapshots(Protocol):
-    """What of a Router is looked at when somebody scrapes."""
+    """What a scrape reads from a Router."""
 
     def snapshot(self) -> dict[str, Any]: ...
 
 
 Noted: TypeAlias = tuple[str, float, float | None, float | None, Mapping[str, Any] | None, float]
-"""What one call came to, its seconds in all, to the first chunk and in line, usage, dollars. No content."""
+"""One call: outcome, seconds in total, to the first chunk and in the queue, usage, dollars. No content."""
 
 
 class _Series(Struct, eq=False):
-    """The children of one model at one deployment: found once, then only counted up."""
+    """The metric children of one model at one deployment, looked up once."""
 
     who: tuple[str, ...]
     """operation, model, provider, deployment."""
@@ -72,28 +72,28 @@ class _Series(Struct, eq=False):
     first: Any
     waited: Any
     noted: deque[Noted] = msgspec.field(default_factory=deque)
-    """Calls that are yet to be counted."""
+    """Calls that are not counted yet."""
     plain: deque[Plain] = msgspec.field(default_factory=deque)
-    """The same of plain answers."""
+    """Plain responses that are not counted yet."""
 
 
 class Metrics:
-    """Counts every call once `install()` has put it around them; `watch(router)` adds queues, headroom and cooldowns.
+    """Counts every call after `install()`; `watch(router)` adds queues, headroom and cooldowns.
 
         metrics = Metrics()
         metrics.install()
         metrics.watch(router)
         text = metrics.render()                    # what Prometheus scrapes, of CONTENT_TYPE
 
-    registry: where the metrics live; one of their own when left out. Names begin with `prefix`.
-    Several worker processes are added up where PROMETHEUS_MULTIPROC_DIR is set, as prometheus_client has it.
+    registry: where the metrics are registered; by default one of their own. Names begin with `prefix`. If
+    PROMETHEUS_MULTIPROC_DIR is set, several worker processes are added up, as usual with prometheus_client.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None, *, prefix: str = "headrace") -> None:
         self.registry = CollectorRegistry() if registry is None else registry
         self._many = 0
-        """Calls that are noted and not counted yet, more or less: threads may count past one another."""
-        # Where several processes are added up another one reads what this one has counted, and cannot ask for it.
+        """Approximate number of buffered calls; threads may miss each other's increments."""
+        # With several processes, another one reads what this one has counted, and cannot make it flush.
         self._most = 1 if MULTIPROCESS in os.environ else MOST_NOTED
         self.registry.register(_Flush(self.flush))
         self._series: dict[tuple[str | None, ...], _Series] = {}
@@ -109,15 +109,15 @@ class Metrics:
         self.registry.register(self._routers)
 
     def install(self) -> None:
-        """Count every call from now on, direct or by a Router. A second time changes nothing."""
+        """Count every call from now on, direct or by a Router. Installing it again changes nothing."""
         around.install(self._layer, self._count, together=self._note)
 
     def remove(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         around.remove(self._layer)
 
     def watch(self, router: Snapshots) -> None:
-        """Show the router's queues, limits and cooldowns as they are when somebody scrapes, as long as it lives."""
+        """Report the router's queues, limits and cooldowns at each scrape, as long as it exists."""
         self._routers.add(router)
 
     def render(self) -> bytes:
@@ -135,9 +135,9 @@ class Metrics:
         return await observe(ports, call, handler, self._count)
 
     def _count(self, outcome: Outcome) -> None:
-        """Note a call. What is noted is counted together: when somebody scrapes, or when it has become much."""
+        """Buffer a call. Buffered calls are counted together at a scrape, or when there are many."""
         hidden, began, usage = outcome.hidden, outcome.began, outcome.usage
-        record, idle = noted(hidden, "headrace"), noted(hidden, "cache_hit")  # idle: nobody worked, nobody is paid
+        record, idle = noted(hidden, "headrace"), noted(hidden, "cache_hit")  # a cached response: no provider was used or paid
         series = self._series.get(outcome.where or where_of(outcome.call.operation.name, hidden)) or self._made(*self._who(outcome))
         word = ("cached" if idle else "ok") if outcome.error is None else outcome.word
         first = None if outcome.first is None else outcome.first - began
@@ -154,7 +154,7 @@ class Metrics:
             self.flush()
 
     def _note(self, answers: Sequence[Plain]) -> None:
-        """The same of plain answers."""
+        """Buffer plain responses."""
         known = self._series
         for one in answers:
             (known.get(one[0]) or self._made(*[part or "" for part in one[0]])).plain.append(one)
@@ -163,7 +163,7 @@ class Metrics:
             self.flush()
 
     def flush(self) -> None:
-        """Count what was noted."""
+        """Count the buffered calls."""
         self._many = 0
         for series in list(self._series.values()):
             if series.noted:
@@ -191,7 +191,7 @@ class Metrics:
         series.cost.inc(sum([cost for cost in costs if cost]) / NANO)
 
     def _made(self, operation: str, model: str, provider: str, deployment: str) -> _Series:
-        """The series of a call: made with the first of its kind."""
+        """The series of a call, created on first use."""
         if model not in self._models:
             if len(self._models) >= MOST_MODELS:
                 model = OTHER
@@ -214,7 +214,7 @@ class Metrics:
 
 
 def _taken(those: deque[T]) -> list[T]:
-    """All of them; others may come meanwhile."""
+    """Remove and return all items; other threads may append meanwhile."""
     taken: list[T] = []
     while those:
         taken.append(those.popleft())
@@ -222,17 +222,18 @@ def _taken(those: deque[T]) -> list[T]:
 
 
 def _failed_at(error: BaseException | None) -> str:
-    """Whose failure it was."""
+    """The provider of a failure."""
     return getattr(getattr(error, "failure", None), "provider", "") or ""
 
 
 def _dollars(hidden: Mapping[str, Any]) -> float:
-    """What a call cost that does not say so itself, as far as that is known."""
+    """The cost of a call whose `response_cost` is not set, as far as known."""
     return (hidden.cost() or 0) / NANO if type(hidden) is Beside else 0.0
 
 
 def _observe(histogram: Any, seconds: Sequence[float]) -> None:
-    """Several at once. prometheus_client takes one at a time, with two locks and ten calls for each: its own counts are raised instead."""
+    """Observe several values at once. prometheus_client takes one at a time, with two locks and ten calls each, so its
+    internal counts are increased directly."""
     if not seconds:
         return
     for bucket, count in Counted(map(partial(bisect_left, histogram._upper_bounds), seconds)).items():
@@ -255,7 +256,7 @@ def _count_tokens(series: _Series, usages: Sequence[Mapping[str, Any]]) -> None:
 
 
 class _Flush(Collector):
-    """Has no metrics: it comes first, and counts for those behind it what was only noted."""
+    """Has no metrics. Registered first, so that buffered calls are counted before the other metrics are read."""
 
     def __init__(self, flush: Callable[[], None]) -> None:
         self._flush = flush
@@ -269,7 +270,7 @@ class _Flush(Collector):
 
 
 class _Routers(Collector):
-    """Gauges read from Routers at the moment of a scrape."""
+    """Gauges read from Routers at a scrape."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -300,7 +301,7 @@ class _Routers(Collector):
 
 
 def _read(families: Mapping[str, GaugeMetricFamily], snapshots: Sequence[Mapping[str, Any]]) -> None:
-    """Routers may have names in common, of which Prometheus takes each but once."""
+    """Merge snapshots: Routers may share names, and Prometheus accepts each only once."""
     waiting: dict[str, int] = {}
     uses: dict[str, Mapping[str, Any]] = {}
     for snapshot in snapshots:

@@ -1,4 +1,4 @@
-"""What a call came to, told once to whoever measures it: a whole answer, a stream's end, a failure, a caller who left."""
+"""Reports the outcome of each call once: a whole response, a stream's end, a failure, or a caller that left."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from headrace.ports import Clock, Ports
 from headrace.routing.events import warn
 
 noted: Final[Any] = dict.get
-"""Of `_hidden_params`, past `Beside.get`: that is Python, since it can reckon what a call cost."""
+"""Reads `_hidden_params` without `Beside.get`, which is slower Python code because it can compute the cost."""
 
 Where: TypeAlias = tuple[str | None, ...]
-"""Operation, group, provider and deployment of a call, as far as they are known."""
+"""Operation, group, provider and deployment of a call, as far as known."""
 
 
 def where_of(operation: str, hidden: Mapping[str, Any]) -> Where:
-    """hidden: what is known of a call beside its answer."""
+    """hidden: the `_hidden_params` of a response."""
     return operation, noted(hidden, "model_group"), noted(hidden, "custom_llm_provider"), noted(hidden, "model_id")
 
 
 Plain: TypeAlias = tuple[Where, float, float, int, int, int | None]
-"""A whole answer that used nothing but plain text: where, its seconds in all and in line, tokens of prompt and answer, nano-dollars (None
-where no price is known)."""
+"""A whole response with plain text usage only: where, seconds in total and in the queue, prompt and output tokens,
+nano-dollars (None if no price is known)."""
 
 
 class Outcome(Struct, frozen=True):
-    """One call, over. Times in seconds of its clock."""
+    """The outcome of one call. Times in seconds of its clock."""
 
     call: Call
     began: float
     first: float | None
-    """When a stream's first chunk was there; None for what is not streamed, or never began."""
+    """When a stream's first chunk arrived; None if it is not streamed, or never began."""
     ended: float
     answer: Any = None
-    """The whole answer; None of a stream and of a failure."""
+    """The whole response; None for a stream or a failure."""
     hidden: Mapping[str, Any] = {}
-    """What is known of it beside its answer: `_hidden_params`."""
+    """Its `_hidden_params`."""
     usage: Mapping[str, Any] | None = None
     """In OpenAI's form."""
     error: BaseException | None = None
-    """GeneratorExit where the caller left a stream; a cancellation where he left before."""
+    """GeneratorExit if the caller left a stream; a cancellation if it left before."""
     where: Where | None = None
-    """As `where_of` has it, where that was found before."""
+    """The result of `where_of`, if it was computed already."""
 
     @property
     def word(self) -> str:
@@ -61,11 +61,12 @@ class Outcome(Struct, frozen=True):
 
 Tell: TypeAlias = Callable[[Outcome], None]
 Look: TypeAlias = Callable[[Iterable[Any]], None]
-"""Shown a stream's new chunks before the caller takes them."""
+"""Receives a stream's new chunks before the caller takes them."""
 
 
 async def observe(ports: Ports, call: Call, handler: Handler, tell: Tell, look: Look | None = None) -> Any:
-    """The handler's answer; `tell` hears what became of the call, at a stream's end. What `tell` raises hurts no call."""
+    """The handler's response. `tell` receives the outcome, for a stream at its end; exceptions in `tell` do not affect
+    the call."""
     began = ports.clock.now()
     try:
         answer = await handler(ports, call)
@@ -83,12 +84,12 @@ async def observe(ports: Ports, call: Call, handler: Handler, tell: Tell, look: 
 def _told(tell: Tell, outcome: Outcome) -> None:
     try:
         tell(outcome)
-    except Exception as error:  # whoever measures must not break what he measures
+    except Exception as error:  # measuring must not break the call
         warn(f"{tell!r} failed ({type(error).__name__}: {error})")
 
 
 class Observed:
-    """A stream's chunks: handed on untouched, the end told once."""
+    """A stream's chunks, passed through unchanged; reports the end once."""
 
     __slots__ = ("_began", "_call", "_chunks", "_clock", "_first", "_look", "_tell", "ready")
 

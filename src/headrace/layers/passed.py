@@ -1,6 +1,7 @@
-"""Guardrails over what goes in a provider's own words: JSON bodies, JSON answers and event streams, in whatever dialect they are.
+"""Guardrails for requests in a provider's own format: JSON bodies, JSON responses and event streams of any dialect.
 
-A rule sees texts and events; the provider and the caller see bytes. What is no JSON (sound, pictures, forms) is left alone, as everywhere.
+Rules see texts and events; the provider and the caller see bytes. Anything but JSON (audio, images, forms) is not
+inspected.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from headrace.through import PASSED, ThroughRequest
 from headrace.wire import Frame
 
 LARGEST: Final = 64 << 20
-"""Bytes of an answer that is read whole before it is given."""
+"""Largest response in bytes that is buffered whole."""
 
 
 def is_passed(call: Call) -> bool:
@@ -28,14 +29,14 @@ def is_passed(call: Call) -> bool:
 
 
 def in_request(call: Call, change: Change) -> Call:
-    """The call with every text of its body changed that a model would read; the same one where nothing was."""
+    """The call with `change` applied to every text of its body that a model reads; the same object if nothing changed."""
     request = cast("ThroughRequest", call.body["request"])
-    if request.body.lstrip()[:1] not in (b"{", b"["):  # whatever it says it is: a provider may read it all the same
+    if request.body.lstrip()[:1] not in (b"{", b"["):  # regardless of its content type, because a provider may read it as JSON anyway
         return call
     try:
         body = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return call  # no JSON after all: no model reads it
+        return call  # not JSON after all: no model reads it
     said = changed_body(body, change)
     if said == body:
         return call
@@ -44,22 +45,22 @@ def in_request(call: Call, change: Change) -> Call:
 
 
 def held(chunks: Any, apply: Apply, spans: Spans, window: int) -> Any:
-    """A stream of bytes with its texts changed, held back by as much as has to be seen together."""
+    """A stream of bytes with `apply` applied to its texts, held back by as much as has to be seen together."""
     return Written(Held(Read(chunks), ANY, apply, spans, window))
 
 
 class PassedEvent(JsonObject):
-    """One event of a stream, or an answer as a whole."""
+    """One event of a stream, or a whole response."""
 
     __slots__ = ("event", "whole")
 
     event: str | None
-    """Its name, where it has one."""
+    """The event's name, if it has one."""
     whole: bool
 
 
 class Read(Outer[Any]):
-    """Bytes as events and answers; pieces that are neither stay as they are."""
+    """Parses bytes into events and responses; anything else stays bytes."""
 
     __slots__ = ("_frames", "_parts", "_size")
 
@@ -72,7 +73,7 @@ class Read(Outer[Any]):
         self._take()
 
     async def fill(self) -> bool:
-        """Wait until there is something. False at the proper end."""
+        """Wait until something is ready. False at the proper end."""
         while not self.ready:
             if not await self._chunks.fill():
                 self._end()
@@ -130,7 +131,7 @@ def _framed(data: bytes, event: str | None) -> bytes:
 
 
 class Written(Outer[bytes]):
-    """The same as bytes again."""
+    """Serializes events and responses back into bytes."""
 
     __slots__ = ()
 

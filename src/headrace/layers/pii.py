@@ -1,6 +1,6 @@
-"""Personal data in texts: found by its form, and by its own check digits where it has them. Needs the extra `guardrails`.
+"""Finds personal data in texts by pattern, and by check digits where it has them. Needs the extra `guardrails`.
 
-Names, places and the like have no form; whoever must find those needs a model, such as Presidio's
+Names, places and the like have no pattern; finding them needs a model, such as Presidio's
 (docs/decisions/0017-guardrails-by-form.md).
 """
 
@@ -20,7 +20,7 @@ from headrace.layers.guardrails import Finding, Guardrail
 
 
 def _forms(form: str, holds: Callable[[str], bool] = lambda _: True) -> Callable[[str], Iterator[tuple[int, int]]]:
-    """Finds what has a form and passes its own check."""
+    """A function that finds matches of a pattern that pass a check."""
     pattern = re.compile(form)
 
     def find(text: str) -> Iterator[tuple[int, int]]:
@@ -53,17 +53,18 @@ _BY_FORM: Final[Mapping[str, Callable[[str], Iterator[tuple[int, int]]]]] = {
 }
 
 KINDS: Final = (*_BY_FORM, "PHONE_NUMBER")
-"""What is found, in Presidio's words."""
+"""Kinds of personal data, under Presidio's names."""
 
 
 class PII(Guardrail):
-    """Masks or refuses personal data: addresses of e-mail and of machines, telephone numbers, cards, IBANs, US social security numbers.
+    """Masks or refuses personal data: e-mail and IP addresses, telephone numbers, cards, IBANs, US social security
+    numbers.
 
-    kinds: some of KINDS, all when left out. region: the country ("US") whose telephone numbers are written without `+`.
+    kinds: some of KINDS, by default all. region: the country ("US") whose telephone numbers are written without `+`.
     """
 
     name = "pii"
-    window = 80  # an IBAN with spaces; what has none is not cut anyway
+    window = 80  # an IBAN with spaces; matches without spaces are never cut
 
     def __init__(self, *, kinds: Sequence[str] = KINDS, region: str | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -80,7 +81,7 @@ class PII(Guardrail):
                 yield Finding(start, end, kind)
 
     def _telephones(self, text: str) -> Iterator[tuple[int, int]]:
-        if self._region is None and "+" not in text:  # the search is dear, and without a country only + begins a number
+        if self._region is None and "+" not in text:  # the search is expensive, and without a country only + begins a number
             return
         for match in phonenumbers.PhoneNumberMatcher(text, self._region):
             yield match.start, match.end

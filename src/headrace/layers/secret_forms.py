@@ -1,4 +1,4 @@
-"""What keys and tokens look like that are seen in prompts: those of houses of models, and the commonest others. No package needed."""
+"""Patterns of keys and tokens that occur in prompts: those of model providers, and other common ones. Needs no package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOUSES: Final[Mapping[str, str]] = {
     "HUGGINGFACE_TOKEN": r"\bhf_[A-Za-z0-9]{30,}",
     "XAI_KEY": r"\bxai-[A-Za-z0-9]{40,}",
 }
-"""Keys as these houses hand them out, seen 2026-11."""
+"""Keys as these providers issue them, seen 2026-11."""
 
 COMMON: Final[Mapping[str, str]] = {
     "API_KEY": r"\bsk-[A-Za-z0-9_-]{16,}",
@@ -25,4 +25,4 @@ COMMON: Final[Mapping[str, str]] = {
     "PASSWORD_IN_ADDRESS": r"(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@\"']{0,64}:[^\s/@\"']{1,128}@",
     "PRIVATE_KEY": r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|\Z)",
 }
-"""The forms are the makers' own, seen 2026-11."""
+"""Patterns as documented or used by the issuers, seen 2026-11."""

@@ -1,4 +1,4 @@
-"""Keys and tokens in texts, by what they look like: detect-secrets' patterns, and those of houses of models. Extra `guardrails`."""
+"""Finds keys and tokens in texts by pattern: those of detect-secrets and of model providers. Needs the extra `guardrails`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_SECRETS: Final = frozenset({"IPPublicDetector"})
 
 @cache
 def patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """(kind, form) of everything that is known, the houses of models first."""
+    """(kind, pattern) of all known secrets, those of model providers first."""
     found = [(kind, re.compile(form)) for kind, form in HOUSES.items()]
     for module in pkgutil.iter_modules(plugins.__path__):
         for name, cls in vars(import_module(f"{plugins.__name__}.{module.name}")).items():
@@ -38,13 +38,13 @@ def _is_detector(name: str, cls: Any) -> bool:
 
 
 class Secrets(Guardrail):
-    """Masks or refuses keys and tokens of clouds, forges and houses of models, private keys, passwords in addresses.
+    """Masks or refuses keys and tokens of clouds, code hosts and model providers, private keys, and passwords in URLs.
 
-    kinds: some of `known()`, all when left out.
+    kinds: some of `known()`, by default all.
     """
 
     name = "secrets"
-    window = 120  # what has no spaces is not cut; assignments such as `password = "…"` have some
+    window = 120  # matches without spaces are never cut; assignments such as `password = "…"` have some
 
     def __init__(self, *, kinds: Sequence[str] | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -60,5 +60,5 @@ class Secrets(Guardrail):
 
 
 def known() -> frozenset[str]:
-    """Kinds that are found."""
+    """All kinds that can be found."""
     return frozenset(kind for kind, _ in patterns())

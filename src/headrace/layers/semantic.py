@@ -1,4 +1,4 @@
-"""Questions that mean the same, found by what an embedding model makes of them. Needs the extra `semantic`."""
+"""Semantic cache index: finds similar questions by their embeddings. Needs the extra `semantic`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from headrace.layers.keys import call_key
 from headrace.ports import Ports
 
 MOST_SHELVES: Final = 1000
-"""Kinds of calls, alike in all but their last question, whose questions are remembered; the least used go first."""
+"""Most shelves, which are groups of calls that differ only in their last question; the least recently used are dropped."""
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A call's last question, and where its like are remembered."""
+    """A call's last question, and the shelf of calls it is compared with."""
 
     shelf: str
     vector: Any
-    """Of length 1."""
+    """Normalized to length 1."""
 
 
 class Index:
-    """Vectors of questions, each with the key its answer is kept under. For any number of threads and event loops.
+    """Vectors of questions, each with the cache key of its response. For any number of threads and event loops.
 
-    Calls are compared when they are the same in all but what the user said last: model, parameters, tools, the conversation before.
-    threshold: the cosine of two questions from which on they mean the same.
+    Calls are compared if they differ only in the last user message: same model, parameters, tools and conversation
+    before it. threshold: smallest cosine of two questions that count as the same.
     """
 
     def __init__(self, embedding_model: str, threshold: float, max_entries: int) -> None:
@@ -40,9 +40,10 @@ class Index:
         self._lock = threading.Lock()
 
     async def look(self, handler: Handler, ports: Ports, call: Call, name: str) -> Asked | None:
-        """The call's question as a vector, which the handler makes like any other embedding; None of what is no plain question.
+        """The call's question as a vector, made by the handler like any other embedding; None if the call is not a
+        plain question.
 
-        Raises HeadraceError where no vector can be had.
+        Raises HeadraceError if the embedding fails.
         """
         text = _question(call)
         if text is None or (shelf := _shelf_of(call, name)) is None:
@@ -53,7 +54,7 @@ class Index:
         return Asked(shelf, vector / length) if length else None
 
     def nearest(self, asked: Asked) -> tuple[str, float] | None:
-        """The key and the likeness of the question that comes nearest, if it is near enough."""
+        """Cache key and similarity of the most similar question, if it reaches the threshold; else None."""
         with self._lock:
             shelf = self._shelves.get(asked.shelf)
             return None if shelf is None else shelf.nearest(asked.vector, self._threshold)
@@ -71,7 +72,7 @@ class Index:
 
 
 class _Shelf:
-    """Vectors row by row, the oldest overwritten when there is no room."""
+    """Vectors in rows; the oldest is overwritten when there is no room."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -87,7 +88,7 @@ class _Shelf:
         return (self._keys[best], float(likeness[best])) if likeness[best] >= threshold else None
 
     def add(self, vector: Any, key: str) -> None:
-        if self._rows is None or self._rows.shape[1] != len(vector):  # another embedding model stands behind the name now
+        if self._rows is None or self._rows.shape[1] != len(vector):  # the embedding model has changed
             self._rows, self._keys, self._next = np.empty((16, len(vector)), np.float32), [], 0
         if self._next == len(self._rows) < self._most:
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])[: self._most]
@@ -98,7 +99,7 @@ class _Shelf:
 
 
 def _question(call: Call) -> str | None:
-    """What the user said last, if it is a text alone."""
+    """The last user message, if it is a single text."""
     if call.operation is not CHAT or not call.prompt:
         return None
     last = call.prompt[-1]

@@ -1,4 +1,5 @@
-"""Callers who ask the same at the same time share one call. Whoever leaves disturbs nobody; when all have left, it is cancelled."""
+"""Concurrent identical calls share one. A caller that leaves does not affect the others; when all have left, the call
+is cancelled."""
 
 from __future__ import annotations
 
@@ -17,22 +18,22 @@ from headrace.ports import Ports, Waiter
 
 
 class _Flight(Struct, eq=False):
-    """One call under way, and who waits for it."""
+    """One call in flight, and the callers that wait for it."""
 
     key: str
     waiting: list[Waiter] = []
     over: bool = False
     answer: Any = None
-    """None, with no error either: the call was given up, and whoever still wants an answer begins another."""
+    """None without an error: the call was abandoned, and a caller that still wants a response starts another."""
     error: Exception | None = None
     cancel: Callable[[], object] | None = None
 
 
 class SingleFlight:
-    """Calls under way, by what they ask. For any number of threads and event loops.
+    """Calls in flight, by their content. For any number of threads and event loops.
 
-    Callers on event loops share with each other and callers in threads with each other: a thread that waited for its own loop would
-    wait for ever. Streams are not shared.
+    Callers on event loops share with each other, and callers in threads with each other: a thread that waited for its
+    own loop would wait forever. Streams are not shared.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class SingleFlight:
         self._lock = threading.Lock()
 
     async def answer(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call) -> Any:
-        """The answer of a call like this one that is under way, else the handler's."""
+        """The response of an identical call in flight, else the handler's."""
         key = None if call.stream else _key(call, known_as(call), ports)
         if key is None:
             return await handler(ports, call)
@@ -52,7 +53,7 @@ class SingleFlight:
                 return flight.answer if leads else _shared(flight.answer)
 
     async def _fly_along(self, key: str, handler: Handler, ports: Ports, call: Call) -> tuple[_Flight, bool]:
-        """The flight, over, and whether this caller began it."""
+        """The completed flight, and whether this caller started it."""
         waiter = ports.clock.waiter()
         with self._lock:
             flight = self._flights.get(key)
@@ -70,7 +71,7 @@ class SingleFlight:
         return flight, leads
 
     async def _start(self, flight: _Flight, handler: Handler, ports: Ports, call: Call) -> None:
-        """Begin the call: in a task of its own, which outlives whoever began it; in a plain thread, which nobody leaves, in that thread."""
+        """Start the call: on an event loop in a task of its own, which outlives its caller; otherwise in this thread."""
         flown = self._fly(flight, handler, ports, call)
         if ports.blocking or ports.spawn is None:
             await flown
@@ -111,20 +112,20 @@ class SingleFlight:
 
 
 def _key(call: Call, name: str, ports: Ports) -> str | None:
-    """None for what is shared with nobody. Everything an answer depends on counts, and every option of the call besides: whose it is,
-    how long it may take, what it is charged to. It never leaves the process."""
+    """The key of a call; None if it is shared with no other. It contains everything that affects a response, and every
+    other option of the call: its tenant, time limit and scopes. It never leaves the process."""
     same = call_key(call, name)
     if same is None:
         return None
     options = {option: value for option, value in call.control.items() if option not in ("metadata", "cache", "caching")}
     try:
         return digest([ports.blocking, same, options])
-    except BadRequestError:  # an option that is an object is like no other
+    except BadRequestError:  # an option that is an object cannot be compared
         return None
 
 
 def _shared(answer: Any) -> Any:
-    """A copy of one's own. It was paid for once, by whoever began the call."""
+    """A deep copy with a cost of 0: the caller that started the call has paid."""
     copied = answer.model_copy(deep=True)
     hidden = answer._hidden_params
     copied._hidden_params = beside = Beside({**hidden, "response_cost": 0.0, "single_flight": True})

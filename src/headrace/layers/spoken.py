@@ -1,4 +1,4 @@
-"""Calls and answers in the words of OpenTelemetry's GenAI semantic conventions: pure, and without OpenTelemetry itself."""
+"""Calls and responses as attributes of OpenTelemetry's GenAI semantic conventions: pure, and without OpenTelemetry itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from headrace.layers.observing import Outcome
 from headrace.rebuild import stream_chunk_builder
 
 _OPERATIONS: Final[Mapping[str, str]] = {"completions": "text_completion", "responses": "chat", "messages": "chat"}
-"""Operations that the conventions call otherwise."""
+"""Operations with another name in the conventions."""
 
 _PROVIDERS: Final[Mapping[str, str]] = {
     "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "bedrock": "aws.bedrock", "gemini": "gcp.gemini",
     "vertex_ai": "gcp.vertex_ai", "mistral": "mistral_ai", "xai": "x_ai", "watsonx": "ibm.watsonx.ai",
 }  # fmt: skip
-"""Providers that the conventions call otherwise."""
+"""Providers with another name in the conventions."""
 
 _ASKED: Final[Mapping[str, str]] = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "frequency_penalty": "frequency_penalty",
@@ -36,7 +36,7 @@ def provider_name(provider: str) -> str:
 
 
 def request_attributes(call: Call) -> dict[str, Any]:
-    """What was asked for, without its content."""
+    """Attributes of the request, without its content."""
     body = call.body
     known: dict[str, Any] = {"gen_ai.operation.name": operation_name(call), "gen_ai.request.model": call.model}
     for name, word in _ASKED.items():
@@ -56,7 +56,8 @@ def request_attributes(call: Call) -> dict[str, Any]:
 
 
 def response_attributes(outcome: Outcome, chunks: Sequence[Any] = ()) -> dict[str, Any]:
-    """What came back, without its content. chunks: of a stream, the first and those with a finish reason at least."""
+    """Attributes of the response, without its content. chunks: of a stream, at least the first and those with a finish
+    reason."""
     hidden, answer = outcome.hidden, outcome.answer if outcome.answer is not None else (chunks[0] if chunks else None)
     first = None if outcome.first is None else outcome.first - outcome.began
     failure = getattr(outcome.error, "failure", None)
@@ -100,11 +101,12 @@ def _finish_reasons(answers: Sequence[Any]) -> list[str]:
     return [reason for choice in choices if (reason := getattr(choice, "finish_reason", None))]
 
 
-# ---- content, only where it was asked for ----------------------------------------------------------------------------
+# ---- content, only if enabled ----------------------------------------------------------------------------------------
 
 
 def said(way: str, what: Any, chunks: Sequence[Any] = ()) -> dict[str, str]:
-    """`gen_ai.input.messages` of a prompt, `gen_ai.output.messages` of an answer or a stream's chunks, as JSON; {} of what is no chat."""
+    """`gen_ai.input.messages` of a prompt, or `gen_ai.output.messages` of a response or a stream's chunks, as JSON; {}
+    if it is no chat."""
     if way == "input":
         messages = [{"role": "user", "content": what}] if isinstance(what, str) else what
         found = [_message(message) for message in messages] if isinstance(messages, list | tuple) else []

@@ -1,4 +1,4 @@
-"""What people and models say inside of requests and answers, found in every dialect, and put back changed."""
+"""Finds the texts that users and models wrote in requests and responses of any dialect, and replaces them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SAID: Final = frozenset({
     "content", "text", "input_text", "output_text", "parts", "summary", "system", "instructions", "system_instruction",
     "systemInstruction", "refusal", "reasoning_content", "thinking", "query", "documents",
 })  # fmt: skip
-"""Fields that hold texts, or lists of them. What stands under other names (roles, ids, addresses, base64) is left alone."""
+"""Fields that hold texts, or lists of them. Other fields (roles, ids, addresses, base64) are not changed."""
 
 _FREE: Final = frozenset({"input", "args", "arguments", "response", "output"})
-"""Fields of tool calls and their results: every text in them was said, whatever its name."""
+"""Fields of tool calls and their results: every text inside counts, whatever its field."""
 
 _BESIDE: Final = ("system", "instructions", "system_instruction", "systemInstruction", "query", "documents", "suffix")
 """Fields of a request, besides its prompt, that the model reads."""
 
 
 def in_request(call: Call, change: Change) -> Call:
-    """The call with every text that the model would read changed; the same one where nothing was."""
+    """The call with `change` applied to every text that the model would read; the same object if nothing changed."""
     name = call.operation.prompt
     body = {field: changed(call.body[field], change) for field in _BESIDE if field in call.body and field != name}
     prompt = call.prompt if call.operation.files else changed(call.prompt, change)
@@ -39,25 +39,25 @@ def in_request(call: Call, change: Change) -> Call:
 
 
 def changed_body(body: Any, change: Change) -> Any:
-    """A whole body in a provider's own words, every text of it changed that a model would read. Nothing is changed in place."""
+    """A body in a provider's own format with `change` applied to every text that a model would read. Returns a copy."""
     if isinstance(body, Mapping):
         return {name: changed(value, change) if name in _PROMPTS else _field(name, value, change, False) for name, value in body.items()}
     return [changed_body(item, change) for item in body] if isinstance(body, list) else body
 
 
 _PROMPTS: Final = frozenset({"prompt", "input", "inputs", "messages", "contents", "suffix"})
-"""Fields of a body that hold what is asked."""
+"""Fields of a body that hold the prompt."""
 
 
 def in_answer(answer: Any, change: Change) -> Any:
-    """An answer with every text changed that the model said, in place."""
+    """Apply `change` in place to every text of a response that the model wrote."""
     if isinstance(answer, JsonObject):
         _walk_object(answer, change, free=False)
     return answer
 
 
 def changed(value: Any, change: Change) -> Any:
-    """A prompt's texts changed: a text, a list of texts, messages, contents. Nothing is changed in place."""
+    """A prompt with `change` applied to its texts: a text, a list of texts, messages, contents. Returns a copy."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list | tuple):

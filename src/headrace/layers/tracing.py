@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of calls, of their attempts and of their waiting, by the GenAI semantic conventions. Needs the extra `tracing`.
+"""OpenTelemetry spans of calls, attempts and waits, by the GenAI semantic conventions. Needs the extra `tracing`.
 
 The names are those of the package opentelemetry-semantic-conventions 0.66b2 (`gen_ai` attributes, read 2026-11).
 """
@@ -26,26 +26,28 @@ from headrace.wire import DEFAULT_MAX_BODY, HttpRequest, HttpResponse, Timeouts
 
 
 class _Traced(Struct, eq=False):
-    """A call under way, and the attempts that stand under it."""
+    """A call in progress, with its attempts."""
 
     span: Span
     calls: set[int] = set()
     """Its numbers in the events of Routers."""
     chunks: list[Any] = []
-    """Of a stream: all of them where its content is wanted, else the first and those that say how it ended."""
+    """Of a stream: all chunks if content is wanted, else the first and those with a finish reason."""
 
 
 _current: ContextVar[_Traced | None] = ContextVar("headrace_traced", default=None)
 
 
 class Tracing:
-    """A span around every call once `install()` has put it there; under a Router's, one for each attempt and each wait in line.
+    """Creates a span around every call after `install()`; under a Router's call, one for each attempt and each wait in
+    the queue.
 
         tracing = Tracing()                        # the program's own tracer provider, as OpenTelemetry has it set
         tracing.install()
 
-    content: whether prompts and answers are in the spans; they are not unless asked for. inject: whether providers are sent
-    the trace's context (W3C `traceparent`). An attempt's span ends with an event `headrace.decision`: the decision record.
+    content: whether prompts and responses are in the spans; by default they are not. inject: whether the trace's
+    context (W3C `traceparent`) is sent to providers. An attempt's span ends with an event `headrace.decision`: the
+    decision record.
     """
 
     def __init__(self, provider: TracerProvider | None = None, *, content: bool = False, inject: bool = False) -> None:
@@ -57,13 +59,13 @@ class Tracing:
         self._unsubscribe: Callable[[], None] | None = None
 
     def install(self) -> None:
-        """Trace every call from now on. A second time changes nothing."""
+        """Trace every call from now on. Installing it again changes nothing."""
         around.install(self._layer)
         if self._unsubscribe is None:
             self._unsubscribe = subscribe(self._hear)
 
     def remove(self) -> None:
-        """Trace no more."""
+        """Stop tracing."""
         around.remove(self._layer)
         if self._unsubscribe is not None:
             self._unsubscribe()
@@ -141,7 +143,7 @@ class Tracing:
         self._open[event.call, event.attempt, name] = self._tracer.start_span(name, under, kind=kind, attributes=attributes)
 
     def _of(self, event: Event) -> _Traced | None:
-        """The call that an event is of. A stream that is continued tells from where it is read, outside of its call's context."""
+        """The call of an event. A continued stream emits events where it is read, outside its call's context."""
         traced = self._calls.get(event.call) or _current.get()
         if traced is not None and event.call not in self._calls:
             self._calls[event.call] = traced
@@ -159,7 +161,7 @@ class Tracing:
 
 
 def decision(event: Event) -> dict[str, Any]:
-    """A decision record as attributes of an event: plain values, those that are known."""
+    """A decision record as attributes of an event: plain values that are not None."""
     record = event.record or {}
     settled = record.get("settled")
     known = {
@@ -172,12 +174,12 @@ def decision(event: Event) -> dict[str, Any]:
 
 
 def _say_failure(span: Span, error: BaseException | None) -> None:
-    """The kind alone: what a provider says of a failure may repeat the prompt."""
+    """Records the kind only: a provider's error message may repeat the prompt."""
     if error is None:
         return
     kind = error.failure.kind.value if isinstance(error, HeadraceError) else type(error).__name__
     span.set_attribute("error.type", kind)
-    if isinstance(error, Exception):  # a caller who leaves has not failed
+    if isinstance(error, Exception):  # a caller that leaves is not a failure
         span.set_status(Status(StatusCode.ERROR, kind))
 
 
@@ -192,7 +194,7 @@ def _context_of(span: Span) -> tuple[tuple[str, str], ...]:
 
 
 class _Carrying:
-    """A transport that sends the trace's context along."""
+    """A transport that adds the trace's context to the headers."""
 
     def __init__(self, transport: Transport, headers: tuple[tuple[str, str], ...]) -> None:
         self._transport, self._headers = transport, headers

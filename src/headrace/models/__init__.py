@@ -1,1 +1,1 @@
-"""Facts about models: how many tokens a text has."""
+"""Facts about models: prices, context windows, abilities and token counts."""

@@ -1,4 +1,4 @@
-"""What a call costs, in whole nano-dollars: exact in sums, never a float until somebody is shown dollars."""
+"""Costs of calls in whole nano-dollars: sums are exact, and only displayed dollars are floats."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CLASSES: Final[tuple[tuple[str, str, str], ...]] = (
     ("audio_output", "output_cost_per_audio_token", "output"),
     ("image_output", "output_cost_per_image_token", "output"),
 )
-"""Classes of tokens, litellm's name for the price of one, and the class whose price counts where there is none."""
+"""Token classes: name, litellm's name of the price per token, and the class whose price applies if there is none."""
 
 PIECES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("queries", ("input_cost_per_query",)),
@@ -36,10 +36,10 @@ PIECES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("seconds", ("input_cost_per_second", "output_cost_per_second")),
     ("characters", ("input_cost_per_character",)),
 )
-"""What is not counted in tokens, and the names its price may have."""
+"""What is not counted in tokens, and the possible names of its price."""
 
 TIERS: Final[Mapping[str, str]] = {"priority": "_priority", "flex": "_flex", "batch": "_batches", "batches": "_batches", "fast": "_fast"}
-"""Service tiers with prices of their own, by what their prices' names end in."""
+"""Service tiers with prices of their own, and the suffix of their price names."""
 
 
 def is_price(name: str) -> bool:
@@ -51,7 +51,8 @@ _ABOVE: Final = re.compile(r"_above_(\d+)k_tokens")
 
 
 class Bill(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was used. Each token stands in one class only: `input` is the text that no cache knew, `output` what was no reasoning."""
+    """What was used. Each token is in one class only: `input` excludes cached and other prompt tokens, `output`
+    excludes reasoning tokens."""
 
     input: int = 0
     cached: int = 0
@@ -64,16 +65,16 @@ class Bill(Struct, frozen=True, kw_only=True, omit_defaults=True):
     audio_output: int = 0
     image_output: int = 0
     searches: int = 0
-    """Searches of the web."""
+    """Web searches."""
     queries: int = 0
     images: int = 0
     seconds: float = 0.0
-    """Of sound, heard or spoken."""
+    """Of audio, input or output."""
     characters: int = 0
 
     @property
     def prompt(self) -> int:
-        """All tokens of the prompt: what price steps go by."""
+        """All prompt tokens, which determine the price step."""
         return self.input + self.cached + self.cache_write + self.cache_write_hour + self.audio_input + self.image_input
 
 
@@ -81,10 +82,10 @@ class Rates(Struct, frozen=True):
     """A model's prices at one service tier."""
 
     steps: tuple[tuple[int, tuple[int, ...]], ...]
-    """Of a call whose prompt has more tokens than the first number: nano-dollars for a million of each field of `Bill`. The steepest
-    comes first. Crossing a step prices all of the call's tokens by it, as providers do."""
+    """For calls with more prompt tokens than the first number: nano-dollars per million of each field of `Bill`. The
+    highest step comes first. Beyond a step, all tokens of the call have its prices, as with providers."""
     dearest: tuple[tuple[int, int, int], ...] = ()
-    """The same numbers of tokens, and the dearest that those of a prompt and of an answer may be."""
+    """The same token numbers, with the highest possible price of a prompt token and of an output token."""
 
     def __post_init__(self) -> None:
         dearest = [
@@ -98,17 +99,18 @@ class Rates(Struct, frozen=True):
         return -(-int(sum(map(mul, astuple(bill), prices))) // MILLION)
 
     def of_plain(self, prompt: int, answer: int) -> int:
-        """The same of text alone, read anew and written without thinking."""
+        """`of` for plain text only, without caching or reasoning."""
         price = self.steps[0][1] if len(self.steps) == 1 else self._prices(prompt)
         return -(-(prompt * price[_INPUT] + answer * price[_PROMPT]) // MILLION)
 
     def parts(self, bill: Bill) -> tuple[int, int]:
-        """Nano-dollars for the prompt, and for the answer with whatever is no token."""
+        """Nano-dollars for the prompt, and for the output with everything that is not counted in tokens."""
         prompt = _sum(astuple(bill)[:_PROMPT], self._prices(bill.prompt))
         return prompt, self.of(bill) - prompt
 
     def most(self, prompt: int, answer: int) -> int:
-        """Nano-dollars that a call of so many tokens may cost: the prompt may be written to a cache, the answer be all reasoning."""
+        """The most nano-dollars that a call of that size may cost: the prompt may be written to a cache, and all output
+        be reasoning."""
         for above, read, written in self.dearest:
             if prompt > above:
                 return -(-(prompt * read + answer * written) // MILLION)
@@ -124,7 +126,7 @@ class Rates(Struct, frozen=True):
 _LAST: Final = "the last step is for prompts of any size"
 FIELDS: Final = Bill.__struct_fields__
 _PROMPT: Final = FIELDS.index("output")
-"""So many of a bill's fields are the prompt's."""
+"""The number of fields of a bill that belong to the prompt."""
 _INPUT, _CACHE_WRITE, _REASONING = [FIELDS.index(name) for name in ("input", "cache_write", "reasoning")]
 
 
@@ -137,7 +139,8 @@ def _whole(millionths: float) -> int:
 
 
 def rates_of(facts: Mapping[str, Any], tier: str = "") -> Rates | None:
-    """Prices by litellm's names, in dollars; None where there are none. A tier without prices of its own costs what the others do."""
+    """Prices from litellm's names, in dollars; None if there are none. A tier without prices of its own uses the
+    standard ones."""
     ends = (TIERS[tier], "") if tier in TIERS else ("",)
     pieces = dict(_pieces(facts))
     if not pieces and not any(facts.get(name) is not None for _, name, _ in CLASSES):
@@ -170,12 +173,12 @@ def _pieces(facts: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def _price(dollars: Any) -> int:
-    """Nano-dollars for a million: whole for every price known, though it is less than a nano-dollar for one."""
+    """Nano-dollars per million: a whole number for every known price, even where one unit costs less than a nano-dollar."""
     return round(float(dollars) * _PER_MILLION)
 
 
 def bill_of(usage: Any) -> Bill:
-    """Usage in the form of OpenAI's dialects, or of Anthropic's; a mapping or an object."""
+    """The bill of a usage in the form of OpenAI's dialects or Anthropic's; a mapping or an object."""
     if type(usage) is not dict:
         usage = fields_of(usage)
     if (plain := _plain(usage)) is not None:
@@ -184,7 +187,7 @@ def bill_of(usage: Any) -> Bill:
     given = _given(usage, _details_of(usage))
     written = _written(fields_of(usage.get("completion_tokens_details") or usage.get("output_tokens_details")))
     if "prompt_tokens" not in usage and ("cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage):
-        prompt += given["cached"] + given["cache_write"] + given["cache_write_hour"]  # Anthropic's own count leaves them out
+        prompt += given["cached"] + given["cache_write"] + given["cache_write_hour"]  # Anthropic's input count excludes them
     searches = _first(fields_of(usage.get("server_tool_use")), "web_search_requests") or _first(usage, "num_search_queries")
     return Bill(
         input=max(0, prompt - sum(given.values())), output=max(0, answer - sum(written.values())), searches=searches,
@@ -193,7 +196,7 @@ def bill_of(usage: Any) -> Bill:
 
 
 def pieces_of(answer: Mapping[str, Any]) -> Bill:
-    """What an answer says that is not counted in tokens: images made, searches of a ranking, seconds of sound."""
+    """What a response used that is not counted in tokens: generated images, searches of a ranking, seconds of audio."""
     units = fields_of(fields_of(answer.get("meta")).get("billed_units"))
     pictures = [item for item in answer.get("data") or () if {"b64_json", "url"} & fields_of(item).keys()]
     return Bill(
@@ -204,13 +207,13 @@ def pieces_of(answer: Mapping[str, Any]) -> Bill:
 
 
 def _details_of(usage: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the prompt was made of; a transcription's usage has a word of its own for it."""
+    """The prompt's details; transcriptions have a field name of their own."""
     names = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
     return fields_of(next((found for name in names if (found := usage.get(name))), None))
 
 
 def _seconds(usage: Mapping[str, Any]) -> float:
-    """Of sound, where a transcription is counted in them."""
+    """Seconds of audio, for a transcription that is billed by duration."""
     seconds = usage.get("seconds") if usage.get("type") == "duration" else 0
     return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 0.0
 
@@ -219,11 +222,12 @@ _CLASSED: Final = frozenset({
     "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "prompt_cache_hit_tokens", "cached_tokens",
     "input_tokens_details", "output_tokens_details", "server_tool_use", "num_search_queries",
 })  # fmt: skip
-"""What usage says beside its sums of tokens that are counted in classes of their own."""
+"""Usage fields besides the token sums that have classes of their own."""
 
 
 def _plain(usage: Mapping[str, Any]) -> Bill | None:
-    """The bill of text alone, read anew and written without thinking: most usage is that, and costs a fifth to take apart."""
+    """The bill of plain text without caching or reasoning; None for any other usage. Most usage is plain, and this
+    costs a fifth of the full analysis."""
     prompt, answer = usage.get("prompt_tokens"), usage.get("completion_tokens") or 0
     if type(prompt) is not int or type(answer) is not int or prompt <= 0 or answer < 0:
         return None
@@ -239,7 +243,7 @@ _DETAILS: Final = ("prompt_tokens_details", "completion_tokens_details")
 
 
 def fields_of(value: Any) -> Mapping[str, Any]:
-    """Of a mapping or an object; none of None."""
+    """The fields of a mapping or an object; none for None."""
     if value is None:
         return {}
     kind: Any = type(value)
@@ -248,12 +252,12 @@ def fields_of(value: Any) -> Mapping[str, Any]:
 
 @cache
 def _is_mapping(kind: Any) -> bool:
-    """Remembered: to ask an abstract class costs more than all the rest of a bill."""
+    """Cached, because an `issubclass` check against an ABC costs more than the rest of a bill."""
     return issubclass(kind, Mapping)
 
 
 def _given(usage: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, int]:
-    """Tokens of the prompt that are not plain text read anew."""
+    """Prompt tokens by class, except plain uncached text."""
     hour = _first(fields_of(usage.get("cache_creation")), "ephemeral_1h_input_tokens")
     stored = _first(details, "cache_write_tokens", "cache_creation_tokens") or _first(usage, "cache_creation_input_tokens")
     cached = _first(details, "cached_tokens") or _first(usage, "cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_tokens")
@@ -262,7 +266,7 @@ def _given(usage: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, in
 
 
 def _written(details: Mapping[str, Any]) -> dict[str, int]:
-    """Tokens of the answer that are not plain text."""
+    """Output tokens by class, except plain text."""
     if not details:
         return {}
     names = {"reasoning": "reasoning_tokens", "audio_output": "audio_tokens", "image_output": "image_tokens"}

@@ -1,4 +1,4 @@
-"""Counting tokens as a model's own tokenizer does, where the extra `tokens` is installed; by estimate where it is not."""
+"""Token counting with a model's own tokenizer if the extra `tokens` is installed, else by estimate."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ ENCODINGS: Final[tuple[tuple[str, str], ...]] = (
     (r"(gpt-4|gpt-3\.5|text-embedding-(3|ada))", "cl100k_base"),
     (r"qwen", "qwen3.5"),
 )
-"""Encodings by how a model's own name begins (the encodings' own documentation, toktok-rs 0.3.0). Any other is counted with the newest."""
+"""Encodings by prefix of the model's own name (from the encodings' documentation, toktok-rs 0.3.0). Others use the
+newest one."""
 
 PER_MESSAGE: Final = 3
-"""Marks around a message, and once more before the answer: OpenAI's cookbook, "How to count tokens with tiktoken" (read 2026-11)."""
+"""Tokens around each message, and once more before the response: OpenAI's cookbook, "How to count tokens with tiktoken"
+(read 2026-11)."""
 
 _MEDIA: Final = frozenset({"image_url", "input_image", "image", "input_audio", "file", "document"})
 
 Counter: TypeAlias = Callable[[Sequence[str]], int]
-"""Tokens of several texts together."""
+"""Counts the tokens of several texts together."""
 
 
 def token_counter(
@@ -38,10 +40,11 @@ def token_counter(
     tool_choice: Any = None,
     **_: Any,
 ) -> int:
-    """Tokens of `text`, or of `messages` with what a chat adds to them, and of `tools`. At least as many as images and files are worth.
+    """Tokens of `text`, or of `messages` with the overhead of a chat, and of `tools`. Images and files count with a
+    fixed estimate each.
 
-    custom_tokenizer: an object with `encode(text)`, or litellm's `{"tokenizer": …}` around one. count_response_tokens: `text` is an
-    answer's: nothing is added. Raises BadRequestError without `text` and `messages`.
+    custom_tokenizer: an object with `encode(text)`, or litellm's `{"tokenizer": …}` around one. count_response_tokens:
+    `text` is a response, so nothing is added. Raises BadRequestError without `text` and `messages`.
     """
     if text is None and messages is None:
         raise BadRequestError("token_counter needs text= or messages=", model)
@@ -90,12 +93,12 @@ def _counter(model: str, custom: Any) -> Counter:
 
 
 def _ids(encoded: Any) -> Sequence[int]:
-    """Ids as tiktoken gives them, or Hugging Face's tokenizers."""
+    """Token ids, as returned by tiktoken or by Hugging Face's tokenizers."""
     ids: Sequence[int] = getattr(encoded, "ids", encoded)
     return ids
 
 
 def encoding_of(model: str) -> str:
-    """The name of a model's encoding, by its own name or behind a provider's."""
+    """The name of a model's encoding, from its own name with or without a provider's prefix."""
     name = model.rpartition("/")[2].lower().removeprefix("ft:")
     return next((encoding for begins, encoding in ENCODINGS if re.match(begins, name)), "o200k_base")

@@ -1,4 +1,5 @@
-"""What is known of models: prices, windows, abilities. Shipped in `facts.json` (`make facts`), extended by `register_model`."""
+"""The model catalogue: prices, context windows, abilities. Shipped in `facts.json` (`make facts`), extended by
+`register_model`."""
 
 from __future__ import annotations
 
@@ -9,45 +10,47 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 Facts: TypeAlias = dict[str, Any]
-"""One model's facts by litellm's names, prices in dollars: `input_cost_per_token`, `max_input_tokens`, `supports_vision`, …"""
+"""One model's facts under litellm's names, prices in dollars: `input_cost_per_token`, `max_input_tokens`,
+`supports_vision`, …"""
 
 _DATED: Final = re.compile(r"[-@](20\d{2}-?[01]\d-?[0-3]\d|latest|preview|\d{4})(-v\d+(:\d+)?)?$")
-"""What a snapshot's name ends in."""
+"""Suffixes of dated model snapshots."""
 
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "bedrock": ("bedrock_converse",), "cohere": ("cohere_chat",), "vertex_ai": ("vertex_ai-",), "azure": ("azure_text",),
     "openai": ("text-completion-openai",),
 }  # fmt: skip
-"""Providers whose rows carry other names as well; one that ends in a dash stands for all that begin so."""
+"""Other provider names used in a provider's rows; one that ends in a dash is a prefix."""
 
 
 class Catalogue:
-    """Facts by name. The shipped ones are read when first asked for, and each row only when it is."""
+    """Facts by model name. The shipped data is loaded on first use, and each row decoded when needed."""
 
     def __init__(self, shipped: bytes | None = None) -> None:
-        """shipped: in place of `facts.json`: one JSON object of rows, the one named "" about the data itself."""
+        """shipped: replaces `facts.json`: a JSON object of rows, in which "" describes the data itself."""
         self._source = shipped
         self._rows: dict[str, msgspec.Raw] | None = None
         self._open: dict[str, Facts] = {}
         self._about: dict[str, str] = {}
         self.registrations = 0
-        """Who keeps what follows from a row looks whether it is still true."""
+        """Increases with every registration, so that caches derived from rows can be checked."""
         self.handed_out = False
         """Whether rows may change without a registration."""
 
     @property
     def about(self) -> Mapping[str, str]:
-        """Which data this is, and of which day."""
+        """Source and date of the data."""
         self._shipped()
         return self._about
 
     def find(self, model: str, provider: str = "") -> Facts | None:
-        """Facts of a provider's model by its own name, None where nothing is known. A dated snapshot has its model's, at the least."""
+        """Facts about a provider's model by its own name; None if unknown. A dated snapshot falls back to its model's
+        facts."""
         found = self.named(model, provider)
         return None if found is None else found[1]
 
     def named(self, model: str, provider: str = "") -> tuple[str, Facts] | None:
-        """The same, and the name of the row that has them."""
+        """The same with the name of the matching row."""
         for name in _candidates(model, provider):
             facts = self.row(name)
             if facts is not None and ("/" in name or _served_by(facts, provider)):
@@ -65,7 +68,7 @@ class Catalogue:
         return self._open.setdefault(name, msgspec.json.decode(raw))
 
     def register(self, name: str, facts: Mapping[str, Any]) -> None:
-        """New facts of a model, or other ones: they count from now on, beside those it had."""
+        """Add or replace facts of a model; facts that are not given are kept."""
         self._open[name] = {**(self.row(name) or {}), **facts}
         self.registrations += 1
 
@@ -73,7 +76,7 @@ class Catalogue:
         return [*dict.fromkeys([*self._open, *self._shipped()])]
 
     def table(self) -> dict[str, Facts]:
-        """All rows as one dictionary that may be changed: what is changed in it counts."""
+        """All rows as one mutable dictionary: changes to it take effect."""
         for name in self._shipped():
             self.row(name)
         self.handed_out = True
@@ -95,7 +98,7 @@ def _shipped() -> bytes:
 
 
 def _candidates(model: str, provider: str) -> Iterator[str]:
-    """Names under which a model may stand, the surest first."""
+    """Names to look a model up by, the most specific first."""
     plain = _tuned(model)
     for name in dict.fromkeys([model, plain, _DATED.sub("", plain)]):
         if provider:
@@ -111,7 +114,7 @@ def _tuned(model: str) -> str:
 
 
 def _served_by(facts: Facts, provider: str) -> bool:
-    """Whether a row without a prefix in its name is the provider's."""
+    """Whether a row without a prefix in its name belongs to the provider."""
     house = facts.get("litellm_provider")
     if not provider or house is None or house == provider:
         return True
@@ -119,4 +122,4 @@ def _served_by(facts: Facts, provider: str) -> bool:
 
 
 catalogue: Final = Catalogue()
-"""What this process knows."""
+"""The catalogue of this process."""

@@ -1,4 +1,4 @@
-"""Questions about a model: its facts, what it can do, what a call costs. litellm's names, answered from the catalogue."""
+"""Queries about a model, under litellm's names: its facts, its abilities, what a call costs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ ALWAYS: Final = (
     "supports_vision", "supports_response_schema", "supports_reasoning", "supports_tool_choice", "supports_prompt_caching",
     "supports_system_messages", "supports_audio_input", "supports_audio_output", "supports_pdf_input", "supports_web_search",
 )  # fmt: skip
-"""Facts that `get_model_info` names whether they are known or not."""
+"""Facts that `get_model_info` includes even if unknown."""
 
 
 def get_model_info(model: str, custom_llm_provider: str | None = None, api_base: str | None = None) -> dict[str, Any]:
-    """What is known of a model (`provider/name`, or a name that only one provider has): windows, prices in dollars a token, abilities.
+    """Facts about a model (`provider/name`, or a name that only one provider has): context window, prices in dollars
+    per token, abilities.
 
-    Raises NotFoundError for a model that nobody has described; `register_model` describes one.
+    Raises NotFoundError for an unknown model; `register_model` adds one.
     """
     found = named(model, custom_llm_provider)
     if found is None:
@@ -36,13 +37,13 @@ def get_model_info(model: str, custom_llm_provider: str | None = None, api_base:
 
 
 def find(model: str, provider: str | None = None) -> Facts | None:
-    """A model's facts by its full name, or by its own name and its provider's."""
+    """A model's facts by its full name, or by its own name and its provider; None if unknown."""
     found = named(model, provider)
     return None if found is None else found[1]
 
 
 def named(model: str, provider: str | None = None) -> tuple[str, Facts] | None:
-    """The same, and the name of the row."""
+    """The same with the name of the row."""
     house, slash, own = model.partition("/")
     if provider:
         return catalogue.named(own if slash and house == provider else model, provider)
@@ -50,7 +51,7 @@ def named(model: str, provider: str | None = None) -> tuple[str, Facts] | None:
 
 
 def unmapped(model: str, provider: str | None = None) -> NotFoundError:
-    """The error for a model that nobody has described, in the words litellm's users look for."""
+    """The error for an unknown model, in the words that litellm's users search for."""
     return NotFoundError(
         f"This model isn't mapped yet: {model!r}. Describe it: register_model({{{model!r}: {{'input_cost_per_token': …, "
         "'output_cost_per_token': …, 'max_input_tokens': …}})",
@@ -60,7 +61,8 @@ def unmapped(model: str, provider: str | None = None) -> NotFoundError:
 
 
 def register_model(model_cost: Mapping[str, Mapping[str, Any]] | str) -> dict[str, Facts]:
-    """Describe models: a mapping, or its JSON text, of names to facts by litellm's names. What is given counts beside what is known.
+    """Add facts about models: a mapping, or its JSON text, from names to facts under litellm's names. Facts not given
+    are kept.
 
     Raises BadRequestError that names the model and the field.
     """
@@ -89,7 +91,7 @@ def _check(name: Any, facts: Any) -> None:
 
 
 def get_max_tokens(model: str) -> int | None:
-    """The most tokens the model writes; where that is not known, its window."""
+    """The model's output limit in tokens; if unknown, its context window."""
     facts = find(model)
     if facts is None:
         raise unmapped(model)
@@ -98,7 +100,7 @@ def get_max_tokens(model: str) -> int | None:
 
 
 def supports(ability: str, model: str, custom_llm_provider: str | None = None) -> bool:
-    """Whether a model is known to have an ability (`vision`, `function_calling`, …). False for a model nobody has described."""
+    """Whether a model is known to have an ability (`vision`, `function_calling`, …). False for an unknown model."""
     facts = find(model, custom_llm_provider)
     return facts is not None and facts.get(f"supports_{ability}") is True
 
@@ -116,10 +118,10 @@ def completion_cost(
     custom_cost_per_token: Mapping[str, float] | None = None,
     **_: Any,
 ) -> float:
-    """Dollars that an answer cost: of a chat, a completion, embeddings, images, a reranking or a transcription.
+    """The cost in dollars of a response: of a chat, a completion, embeddings, images, a reranking or a transcription.
 
-    Without an answer, texts are counted: `prompt` or `messages`, and `completion`. Raises NotFoundError for a model whose prices nobody
-    knows. For an answer of ours this is `answer._hidden_params["response_cost"]`.
+    Without a response, texts are counted: `prompt` or `messages`, and `completion`. Raises NotFoundError for a model
+    without known prices. For a response made by headrace this is `response._hidden_params["response_cost"]`.
     """
     beside = getattr(completion_response, "_hidden_params", None) or {}
     own = model is None and base_model is None and custom_cost_per_token is None and service_tier is None
@@ -140,7 +142,7 @@ def count(model: str, text: str, messages: Sequence[Any] = ()) -> int:
 
 
 def _bill(fields: Mapping[str, Any]) -> Bill:
-    """What an answer of any endpoint has used, in tokens and in pieces."""
+    """What a response of any endpoint used, in tokens and otherwise."""
     pieces = pieces_of(fields)
     return replace(bill_of(fields.get("usage")), queries=pieces.queries, images=pieces.images, seconds=pieces.seconds)
 
@@ -161,9 +163,9 @@ def cost_per_token(
     usage_object: Any = None,
     **_: Any,
 ) -> tuple[float, float]:
-    """Dollars for so many tokens of a prompt, which include those of a cache, and of an answer.
+    """Dollars for prompt tokens (including cached ones) and for output tokens.
 
-    Raises NotFoundError for a model whose prices nobody knows.
+    Raises NotFoundError for a model without known prices.
     """
     rates = _rates(model, custom_llm_provider, service_tier, custom_cost_per_token)
     read, stored = cache_read_input_tokens or 0, cache_creation_input_tokens or 0

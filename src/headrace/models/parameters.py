@@ -1,4 +1,4 @@
-"""Which parameters in OpenAI's words a model takes, as far as that is known."""
+"""Which of OpenAI's parameters a model accepts, as far as known."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def provider_or_none(model: str, custom_llm_provider: str | None) -> Provider | 
 def get_supported_openai_params(
     model: str, custom_llm_provider: str | None = None, request_type: str = "chat_completion", **_: Any
 ) -> list[str] | None:
-    """Parameters in OpenAI's words that a model's provider is not known to refuse; None for a provider that nobody knows."""
+    """OpenAI's parameters that a model's provider is not known to refuse; None for an unknown provider."""
     provider = provider_or_none(model, custom_llm_provider)
     if provider is None:
         return None

@@ -1,4 +1,4 @@
-"""From a model's name and what was used to nano-dollars."""
+"""The cost of a call in nano-dollars, from model name and usage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_KEPT: Final = 4096
 
 
 def rates_for(model: str, provider: str = "", tier: str = "") -> Rates | None:
-    """Prices of a provider's model, None where none are known."""
+    """Prices of a provider's model; None if unknown."""
     if catalogue.handed_out:
         return _read(model, provider, tier)
     kept = _KEPT.get((model, provider, tier))
@@ -31,20 +31,20 @@ def _read(model: str, provider: str, tier: str) -> Rates | None:
 
 
 class Beside(dict[str, Any]):
-    """What is known of a call beside its answer (`_hidden_params`). `response_cost`, in dollars, is worked out when somebody asks."""
+    """What is known of a call besides its response (`_hidden_params`). `response_cost`, in dollars, is computed on access."""
 
     __slots__ = ("_bill", "_billed", "_priced", "pieces", "rates", "tier", "usage")
 
     def __init__(self, known: Mapping[str, Any]) -> None:
-        dict.__init__(self, known)  # `super()` would take a third of all this
+        dict.__init__(self, known)  # `super()` would take a third of the time of this method
         self.usage: Any = None
-        """Usage in OpenAI's form, once it is known."""
+        """Usage in OpenAI's form, once known."""
         self.pieces: Bill | None = None
-        """What was used of an answer that counts no tokens."""
+        """What was used by a response that counts no tokens."""
         self.tier: str | None = None
-        """The service tier as the answer names it."""
+        """The service tier that the response reports."""
         self.rates: Rates | None = None
-        """Prices that are known better than the catalogue knows them: those of a deployment."""
+        """Prices that take precedence over the catalogue's: those of a deployment."""
         self._bill: Bill | None = None
         self._billed: Any = None
         self._priced: tuple[Bill, Rates, int] | None = None
@@ -58,7 +58,7 @@ class Beside(dict[str, Any]):
         return self.response_cost() if name == "response_cost" and name not in self else super().get(name, default)
 
     def bill(self) -> Bill | None:
-        """What was used, by class; None until it is known. Reckoned once."""
+        """What was used, by class; None until known. Computed once."""
         if self.usage is None:
             return self.pieces
         if self.usage is not self._billed:
@@ -66,7 +66,7 @@ class Beside(dict[str, Any]):
         return self._bill
 
     def cost(self) -> int | None:
-        """Nano-dollars; None where the model's prices are not known, or not what was used. Reckoned once for the same prices."""
+        """Nano-dollars; None if prices or usage are unknown. Computed once for the same prices."""
         priced = self._priced
         if priced is not None and self.usage is not None and self.usage is self._billed and priced[1] is self.rates:
             return priced[2]
@@ -81,13 +81,14 @@ class Beside(dict[str, Any]):
         return priced[2]
 
     def response_cost(self) -> float | None:
-        """The same in dollars."""
+        """The cost in dollars."""
         nano = self.cost()
         return None if nano is None else nano / NANO
 
 
 def rates_said(usage: Any, model: str, provider: str, tier: str | None) -> Rates | None:
-    """The catalogue's prices of a model at the service tier that its answer names; Anthropic names its own inside the usage."""
+    """The catalogue's prices of a model at the service tier that its response reports; Anthropic reports it inside the
+    usage."""
     if not tier:
         usage = fields_of(usage)
         tier = usage.get("service_tier") or usage.get("speed")
@@ -95,10 +96,10 @@ def rates_said(usage: Any, model: str, provider: str, tier: str | None) -> Rates
 
 
 def cost_of(usage: Any, model: str, provider: str = "", tier: str | None = None, rates: Rates | None = None) -> int | None:
-    """Nano-dollars for usage in OpenAI's form, None where the model's prices are not known.
+    """Nano-dollars for usage in OpenAI's form; None if the model's prices are unknown.
 
-    tier: the service tier as the answer names it; Anthropic names its own inside the usage.
-    rates: prices that are known better, as of a deployment with prices of its own.
+    tier: the service tier that the response reports; Anthropic reports it inside the usage. rates: prices that take
+    precedence, such as a deployment's own.
     """
     rates = rates or rates_said(usage, model, provider, tier)
     return None if rates is None else rates.of(bill_of(usage))

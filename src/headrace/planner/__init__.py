@@ -1,4 +1,4 @@
-"""What a configuration can carry: the shipped limiter in virtual time, before a single call is paid for."""
+"""Capacity planning: runs the limiter in virtual time to show what a configuration can carry, before any call is paid for."""
 
 from headrace.planner.config import Fleet, Place, read_config, read_fleet
 from headrace.planner.forecast import Forecast, LimitUse, Series, Waits

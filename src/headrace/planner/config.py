@@ -1,4 +1,4 @@
-"""The deployments to plan with, from a configuration in LiteLLM's form. No key is read, and none is needed."""
+"""The deployments to plan with, read from a configuration in LiteLLM's form. Keys are neither read nor needed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment, Plan, make_plan, read_deployment
 
 SECRET: Final = re.compile(r"key|secret|token|password|credential|headers", re.I)
-"""Options whose values stay unread: `os.environ/NAME` is as good as the key itself to tell two accounts apart."""
+"""Options whose `os.environ/NAME` is not resolved: the reference distinguishes two accounts as well as the key itself."""
 
 
 class Place(Struct, frozen=True, eq=False):
     """One deployment as the planner sees it."""
 
     name: str
-    """Its `model_info.id`, else its group, numbered from the second on."""
+    """Its `model_info.id`, else its group's name, numbered from the second one on."""
     group: str
     model: str
     limits: tuple[Limit, ...]
     profile: Profile
     account: str
-    """Places of one account share its limits."""
+    """Deployments of one account share its limits."""
     order: int = 0
 
     def __repr__(self) -> str:
@@ -40,7 +40,7 @@ class Place(Struct, frozen=True, eq=False):
 
 
 class Fleet(Struct, frozen=True, eq=False):
-    """Every deployment of a configuration, and the names callers may use for them."""
+    """All deployments of a configuration, and aliases of their groups."""
 
     places: tuple[Place, ...]
     aliases: Mapping[str, str] = {}
@@ -50,7 +50,7 @@ class Fleet(Struct, frozen=True, eq=False):
         return list(dict.fromkeys(place.group for place in self.places))
 
     def group_of(self, model: str) -> str | None:
-        """The group that callers of `model` mean, None when nobody serves it."""
+        """The group that `model` means; None if no deployment serves it."""
         name = self.aliases.get(model, model)
         return name if any(place.group == name for place in self.places) else None
 
@@ -59,7 +59,7 @@ class Fleet(Struct, frozen=True, eq=False):
 
 
 def read_config(path: Path) -> Fleet:
-    """The fleet of a .yaml, .json or .toml file. Raises ConfigurationError naming the file and what is wrong."""
+    """The fleet of a .yaml, .json or .toml file. Raises ConfigurationError that names the file and the mistake."""
     content = read_file(path)
     try:
         return read_fleet(content)
@@ -81,7 +81,7 @@ def read_fleet(content: Any) -> Fleet:
 
 
 def fleet_of(plan: Plan) -> Fleet:
-    """The fleet behind a Router's plan."""
+    """The fleet of a Router's plan."""
     places: list[Place] = []
     for deployment in plan.deployments.values():
         places.append(_place(deployment, places))
@@ -114,7 +114,7 @@ def _name(deployment: Deployment, before: Sequence[Place]) -> str:
 
 
 class _Unread(Mapping[str, str]):
-    """An environment in which every variable stands for itself."""
+    """An environment in which every variable has its own reference as value."""
 
     def __getitem__(self, name: str) -> str:
         return f"os.environ/{name}"
@@ -130,7 +130,7 @@ class _Unread(Mapping[str, str]):
 
 
 def _readable(entry: Any) -> Any:
-    """The entry with variables that name no secret replaced by their values, where they have some."""
+    """The entry with environment variables resolved that are set and hold no secret."""
     params = entry.get("litellm_params") if isinstance(entry, Mapping) else None
     if not isinstance(params, Mapping):
         return entry

@@ -1,4 +1,4 @@
-"""What a run in virtual time showed."""
+"""The results of a simulation in virtual time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Waits(Struct, frozen=True):
-    """How long calls waited for room, in seconds: between being asked for and being sent."""
+    """How long calls waited for room, in seconds: from being requested to being sent."""
 
     mean: float = 0.0
     p50: float = 0.0
@@ -20,7 +20,7 @@ class Waits(Struct, frozen=True):
 
 
 def waits_of(waited: Sequence[float], at_once: int) -> Waits:
-    """From the waits of those who waited, and the number of those who did not."""
+    """Statistics from the waits of calls that waited, and the number of those that did not."""
     if not waited:
         return Waits()
     ranked = sorted(waited)
@@ -37,17 +37,17 @@ class LimitUse(Struct, frozen=True):
     """One limit of one account, over the whole run."""
 
     deployment: str
-    """The deployment, several joined by " + " where they share the account."""
+    """The deployment; several that share the account are joined by " + "."""
     limit: str
     amount: int
     window: float
-    """Seconds; 0 for what is in flight."""
+    """Seconds; 0 for calls in flight."""
     use: float
-    """Share of what it allowed until the last call was sent, as its provider counts."""
+    """Used share of what it allowed until the last call was sent, as its provider counts."""
     peak: float
-    """The fullest it was, as a share."""
+    """The highest used share."""
     binding: float
-    """Share of the time until the last call was sent in which calls waited and this limit was why this deployment took none."""
+    """Share of the time until the last call was sent during which calls waited because of this limit."""
 
 
 class Series(Struct, frozen=True):
@@ -56,9 +56,9 @@ class Series(Struct, frozen=True):
     width: float
     """Seconds of a slice."""
     waiting: tuple[float, ...]
-    """Calls in line, the mean of each slice."""
+    """Calls in the queue, averaged over each slice."""
     use: Mapping[str, tuple[float, ...]]
-    """By deployment and limit: what had been used of the limit in its window up to the end of the slice, as a share."""
+    """By deployment and limit: the used share of the limit in its window up to the end of each slice."""
 
 
 class Forecast(Struct, frozen=True):
@@ -69,19 +69,19 @@ class Forecast(Struct, frozen=True):
     never_fit: int
     """Calls larger than a limit of every deployment that serves them: refused at once."""
     example: str
-    """What was said to the first of those."""
+    """The error message of the first of those."""
     provider_429s: int
     finish: float
-    """Seconds until the last answer was there."""
+    """Seconds until the last response ended."""
     last_asked: float
-    """Second at which the last call was asked for."""
+    """Second at which the last call was requested."""
     waits: Waits
     tenants: Mapping[str, Waits]
     most_waiting: int
     reserved: float
-    """Tokens of an answer that calls asked for at most, in the mean."""
+    """Mean output limit of the calls, in tokens."""
     long_answer: int
-    """Tokens than which 99 in 100 answers are no longer."""
+    """The 99th percentile of response lengths, in tokens."""
     served: Mapping[str, int]
     """Calls by deployment."""
     limits: tuple[LimitUse, ...]
@@ -89,10 +89,10 @@ class Forecast(Struct, frozen=True):
 
     @property
     def binding(self) -> tuple[LimitUse, ...]:
-        """The limits that held calls back, the one that did so longest first."""
+        """Limits that held calls back, the one that did so longest first."""
         return tuple(sorted((limit for limit in self.limits if limit.binding > 0), key=lambda limit: -limit.binding))
 
     def model_dump(self) -> dict[str, Any]:
-        """Plain values, as JSON has them."""
+        """The forecast as plain values for JSON."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain

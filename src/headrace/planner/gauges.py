@@ -1,4 +1,4 @@
-"""What is read off while a run goes on: who waits, for which limit, and how much of each has been used."""
+"""Samples a running simulation: which calls wait, for which limit, and how much of each limit is used."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from headrace.planner.providers import LONG, Account
 from headrace.runtime.virtual import World
 
 FIRST_LOOK: Final = 0.25
-"""Seconds between two looks at first; twice as many after each `LOOKS` of them, so that a month takes hardly more than a day."""
+"""Seconds between two samples at first; doubles after every `LOOKS` samples, so that a month takes hardly longer to
+simulate than a day."""
 LOOKS: Final = 20_000
 SLICES: Final = 480
-"""Into which a run is cut at most."""
+"""Most slices of a run."""
 
 
 class Watched(Protocol):
-    """A run, as far as it is looked at."""
+    """What of a simulation is sampled."""
 
     world: World
     limiter: Limiter
@@ -33,32 +34,32 @@ class Watched(Protocol):
 
 
 class _Slice(Struct):
-    """A stretch of the run."""
+    """A part of the run."""
 
     seconds: float = 0.0
     waiting: float = 0.0
-    """Call-seconds in line."""
+    """Call-seconds in the queue."""
     running: list[float] = []
-    """Call-seconds under way, by account."""
+    """Call-seconds in flight, by account."""
     totals: list[float] = []
-    """Used since the beginning up to its end, by gauge."""
+    """Amounts used from the beginning of the run to the end of the slice, by gauge."""
 
 
 class Gauges:
-    """Looks at a run from time to time."""
+    """Samples a simulation at intervals."""
 
     def __init__(self, run: Watched) -> None:
         self._run = run
         self._accounts = list(dict.fromkeys(run.accounts.values()))
         self._gauges = [gauge for account in self._accounts for gauge in account.gauges]
         self._held: defaultdict[tuple[Account, str], float] = defaultdict(float)
-        """Seconds in which calls waited and this limit was why its account took none."""
+        """Seconds in which calls waited and this limit was the reason, by account and limit."""
         self._slices: list[_Slice] = []
         self._width = 1.0
         self._chance = random.Random(0)
 
     async def watch(self) -> None:
-        """Look until the run is over: once in each step, at a random moment of it, since calls that are let in at a rate keep time."""
+        """Sample until the run is over, at a random moment of each step, because paced calls are periodic."""
         run, step, looks, begins = self._run, FIRST_LOOK, 0, self._run.world.now()
         while not run.over:
             await run.world.sleep(begins + step * self._chance.random() - run.world.now())
@@ -69,7 +70,7 @@ class Gauges:
         self._close()
 
     def _look(self, seconds: float) -> None:
-        """Take what is seen now to last for `seconds`."""
+        """Take a sample that stands for `seconds`."""
         if not self._slices or self._slices[-1].seconds >= self._width:
             self._close()
             self._slices.append(_Slice(running=[0.0] * len(self._accounts)))
@@ -90,7 +91,7 @@ class Gauges:
             self._held[one] += seconds
 
     def _fullest(self, name: str, now: float) -> str:
-        """Where a call would fit in a moment and those in line are yet to be let in: the limit with least room left."""
+        """The limit with the least room left, for the moment when a call would fit and waiting calls are not admitted yet."""
         limits = self._run.limiter.snapshot(now)["deployments"][name]["limits"]
         return max(limits, key=lambda label: float(limits[label]["share"]), default="")
 
@@ -101,10 +102,10 @@ class Gauges:
             self._slices = [_joined(*self._slices[at : at + 2]) for at in range(0, len(self._slices), 2)]
             self._width *= 2
 
-    # ---- what was seen
+    # ---- results -----
 
     def limits(self, until: float) -> tuple[LimitUse, ...]:
-        """Every limit, with its use up to second `until`."""
+        """Every limit with its use up to second `until`."""
         return tuple(self._use(account, limit, max(until, 1e-9)) for account in self._accounts for limit in account.limits)
 
     def _use(self, account: Account, limit: Limit, until: float) -> LimitUse:
@@ -134,7 +135,8 @@ class Gauges:
         return [self._share(totals, at, limit) for at in range(1, len(totals))]
 
     def _share(self, totals: list[float], at: int, limit: Limit) -> float:
-        """What was used in the window that ends with a slice; where a slice is longer than the window, the mean over the slice."""
+        """The used share in the window that ends with a slice; if a slice is longer than the window, the mean over the
+        slice."""
         slices = max(1, round(limit.window / self._width))
         since = (at - 1) // slices * slices if limit.window >= LONG else max(0, at - slices)
         return (totals[at] - totals[since]) / (limit.amount * max(1.0, self._width / limit.window))

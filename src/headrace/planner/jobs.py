@@ -1,4 +1,4 @@
-"""What is to be sent: jobs from a file, or a load described in figures."""
+"""The calls to plan for: jobs from a file, or a load described by a few numbers."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from headrace.models.tokens import estimate_encoded
 from headrace.routing.asking import DEFAULT_MAX_OUTPUT
 
 MOST_MISTAKES: Final = 5
-"""Bad lines that are told one by one."""
+"""Bad lines that are reported individually."""
 
 
 T = TypeVar("T")
 
 QUANTILES: Final = 4096
-"""Of a spread of sizes or times: the largest of them is what one draw in eight thousand exceeds."""
+"""Quantiles of a distribution of sizes or times: the largest one is exceeded by one draw in eight thousand."""
 
 
 class Job(Struct, frozen=True, gc=False):
     """One call."""
 
     at: float
-    """Seconds after the beginning at which it is asked for."""
+    """Seconds from the beginning of the run until it is requested."""
     model: str
     input: int
-    """Tokens of the prompt."""
+    """Prompt tokens."""
     max_output: int
-    """The most it may write: what is reserved for it."""
+    """Output limit in tokens, which is reserved for it."""
     output: int
-    """What it will write."""
+    """Tokens that it will write."""
     tenant: str = ""
     priority: int = Priority.NORMAL
     stated: bool = True
-    """Whether whoever asks said `max_output`; else it is the Router's guess, and providers count what is written."""
+    """Whether the caller gave `max_output`. Otherwise it is the Router's default, and providers count what is written."""
 
 
 class Burst(Struct, frozen=True):
-    """`calls` more at once, at second `at`; again every `every` seconds unless that is 0."""
+    """`calls` further calls at once, at second `at`; repeated every `every` seconds unless that is 0."""
 
     calls: int
     at: float = 0.0
@@ -64,20 +64,20 @@ class Burst(Struct, frozen=True):
 
 
 class Load(Struct, frozen=True):
-    """A load in figures. Iterating it gives its jobs in the order of their moments, the same ones every time."""
+    """A load described by a few numbers. Iterating yields its jobs in order of time, the same ones every time."""
 
     model: str
     rate: float = 0.0
-    """Calls a second, at random moments."""
+    """Calls per second, at random moments."""
     hours: float = 1.0
     input: int = 1000
-    """Mean tokens of a prompt."""
+    """Mean prompt tokens."""
     output: int = 300
-    """Mean tokens of an answer."""
+    """Mean output tokens."""
     max_tokens: int | None = None
-    """What each call asks for at most; without it a Router reserves its default."""
+    """Output limit of each call; without one, a Router reserves its default."""
     sigma: float = 0.5
-    """How unequal sizes are (of their logarithm); 0 for all alike."""
+    """Standard deviation of the logarithm of sizes; 0 for equal sizes."""
     bursts: tuple[Burst, ...] = ()
     tenants: Mapping[str, float] = {}
     """Each tenant's part of the calls."""
@@ -115,7 +115,7 @@ class Load(Struct, frozen=True):
             )
 
     def _steady(self) -> Iterator[float]:
-        """Random moments, as of many callers who know nothing of each other."""
+        """Random moments of a Poisson process, as from many independent callers."""
         chance, at, until = random.Random(self.seed + 1), 0.0, self.hours * 3600
         while self.rate and (at := at + chance.expovariate(self.rate)) < until:
             yield at
@@ -126,13 +126,13 @@ class Load(Struct, frozen=True):
                 yield moment
 
     def _sizes(self, chance: random.Random, mean: int) -> Iterator[int]:
-        """Log-normal about the mean."""
+        """Log-normal around the mean."""
         middle = mean * math.exp(-self.sigma * self.sigma / 2)
         return _drawn(chance, [round(value) for value in _spread(middle, self.sigma)]) if self.sigma and mean else repeat(mean)
 
 
 def log_normal(chance: random.Random, middle: float, sigma: float) -> Iterator[float]:
-    """Values about a median, without end."""
+    """Endless log-normal values with that median."""
     return _drawn(chance, _spread(middle, sigma))
 
 
@@ -141,13 +141,13 @@ def _spread(middle: float, sigma: float) -> list[float]:
 
 
 def _drawn(chance: random.Random, values: Sequence[T]) -> Iterator[T]:
-    """Any of these, again and again: many at a time, which is quicker than one by one."""
+    """Endless random choices from `values`, drawn in batches, which is faster than one by one."""
     return chain.from_iterable(chance.choices(values, k=QUANTILES) for _ in repeat(None))
 
 
 @lru_cache(maxsize=1)
 def _quantiles() -> list[float]:
-    """Of the normal spread."""
+    """Quantiles of the normal distribution."""
     inverse = NormalDist().inv_cdf
     return [inverse((number + 0.5) / QUANTILES) for number in range(QUANTILES)]
 
@@ -156,10 +156,11 @@ def _quantiles() -> list[float]:
 
 
 def read_jobs(lines: Iterable[str | bytes], *, model: str | None = None, output: int = 300) -> list[Job]:
-    """Jobs from JSON lines, in the order of their moments.
+    """Jobs from JSON lines, in order of time.
 
-    A line is OpenAI's batch form, a request body, or `{"model", "input_tokens", "output_tokens", "at"}`. model: for lines that
-    name none; output: tokens an answer has where nothing says so. Raises ConfigurationError that names the bad lines.
+    A line is OpenAI's batch form, a request body, or `{"model", "input_tokens", "output_tokens", "at"}`. model: for
+    lines that name none. output: tokens of a response if the line does not say. Raises ConfigurationError that names
+    the bad lines.
     """
     jobs: list[Job] = []
     mistakes: list[str] = []
@@ -180,7 +181,7 @@ def read_jobs(lines: Iterable[str | bytes], *, model: str | None = None, output:
 
 
 def read_job(row: Any, model: str | None = None, output: int = 300) -> Job:
-    """One line of a file of jobs. Raises ConfigurationError that names the field."""
+    """A job from one line. Raises ConfigurationError that names the field."""
     if not isinstance(row, Mapping):
         raise ConfigurationError("must be a JSON object")
     body = row.get("body", row)
@@ -210,7 +211,7 @@ def _embeds(row: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
 
 
 def _most(body: Mapping[str, Any]) -> int | None:
-    """The most the caller wants written, over all choices."""
+    """The output limit of a request, over all choices; None if it gives none."""
     for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
         if (most := _count(body, name)) is not None:
             return most * (_count(body, "n") or 1)
@@ -218,7 +219,7 @@ def _most(body: Mapping[str, Any]) -> int | None:
 
 
 def _input(row: Mapping[str, Any], body: Mapping[str, Any]) -> int:
-    """Tokens of the prompt: as stated, else as the client would estimate them."""
+    """Prompt tokens: as stated, else as the client would estimate them."""
     stated = _count(row, "input_tokens")
     if stated is not None:
         return stated

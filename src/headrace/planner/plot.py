@@ -1,4 +1,4 @@
-"""A forecast drawn: the use of each limit over time, who waits, and when it is done."""
+"""Plots a forecast: use of each limit over time, waiting calls, and the time of completion."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from headrace.planner.forecast import Forecast
 KINDS: Final = (".svg", ".png", ".pdf")
 MISSING: Final = 'a plot needs one more package: pip install "headrace[plan]"'
 MOST_LINES: Final = 8
-"""Limits drawn at most: those that bind longest, then the fullest."""
+"""Most limits in the plot: those that held calls back longest, then the fullest."""
 COLOURS: Final = ("#0f766e", "#b45309", "#1d4ed8", "#9d174d", "#4d7c0f", "#6d28d9", "#0369a1", "#57534e")
 UNITS: Final = ((86_400.0 * 3, 86_400.0, "days"), (7200.0, 3600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
 def check(path: Path) -> None:
-    """Raises ConfigurationError when a plot could not be written there."""
+    """Raises ConfigurationError if a plot could not be written there."""
     if path.suffix.lower() not in KINDS:
         raise ConfigurationError(f"{path}: a plot is written as {', '.join(KINDS)}")
     if not path.absolute().parent.is_dir():

@@ -1,4 +1,4 @@
-"""The other end: accounts that enforce their limits as their providers do, as strictly as anything known of them allows."""
+"""Simulated accounts that enforce their limits as their providers do, as strictly as is known of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.simulator.enforce import Admitted, Enforcer, Gauge, Rule
 from headrace.simulator.enforce import Unit as Counted
 
 LONG: Final = 3600.0
-"""Seconds of a window from which on it begins at fixed moments, as days do."""
+"""Window in seconds from which on a limit counts fixed windows, as daily limits do."""
 
 
 class Account:
@@ -43,21 +43,21 @@ class Account:
 
     @property
     def gauges(self) -> list[Gauge]:
-        """One for each limit but that on what is in flight."""
+        """One gauge for each limit, except the one on calls in flight."""
         return list(self._gauges.values())
 
     def gauge(self, limit: Limit) -> Gauge:
         return self._gauges[limit]
 
     def end(self, now: float, admitted: Admitted, output: int) -> None:
-        """The answer is written."""
+        """The response has been written."""
         written = output if self._weight == 1 else round(output * self._weight)
         self.enforcer.produce(now, admitted, written)
         self.enforcer.end(now, admitted)
 
 
 def accounts_of(places: Sequence[Place]) -> dict[str, Account]:
-    """Each place's account; those that name the same have the same."""
+    """Accounts by deployment; deployments with the same account name share one."""
     shared: dict[str, list[Place]] = {}
     for place in places:
         shared.setdefault(place.account, []).append(place)
@@ -66,7 +66,7 @@ def accounts_of(places: Sequence[Place]) -> dict[str, Account]:
 
 
 def _lowest(limits: Sequence[Limit]) -> tuple[Limit, ...]:
-    """Of limits on the same the lowest, as the limiter has it."""
+    """The lowest of the limits on the same unit and window, as in the limiter."""
     found: dict[tuple[Unit, float], Limit] = {}
     for limit in [limit for limit in limits if limit.unit is not Unit.MONEY]:  # jobs have no price
         known = found.get((limit.unit, limit.window))
@@ -84,7 +84,7 @@ def _rule(limit: Limit, profile: Profile) -> Rule:
 
 
 def _shorter(limits: Sequence[Limit], profile: Profile) -> list[Rule]:
-    """Requests a minute, held over the provider's shorter windows as well."""
+    """Limits on requests per minute, enforced over the provider's shorter windows as well."""
     minute = [limit.amount for limit in limits if limit.unit is Unit.REQUESTS and limit.window == 60.0]
     return [
         Rule("requests", max(1, amount * window // 60), window, "sliding")
@@ -95,7 +95,7 @@ def _shorter(limits: Sequence[Limit], profile: Profile) -> list[Rule]:
 
 
 def _counted(unit: Unit, profile: Profile) -> Counted:
-    """What the provider counts under a limit of ours."""
+    """The unit that the provider counts under one of our limits."""
     if unit is Unit.TOKENS and not profile.output_counts:
         return "input_tokens"
     return {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens", Unit.INPUT: "input_tokens", Unit.OUTPUT: "output_tokens"}[unit]  # type: ignore[return-value]

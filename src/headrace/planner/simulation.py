@@ -1,6 +1,6 @@
-"""The shipped limiter at work in virtual time: calls wait in its line, providers enforce their limits, answers take their time.
+"""Runs the limiter in virtual time: calls wait in its queue, providers enforce their limits, responses take their time.
 
-A call is what the Router makes of it, without the bytes: reserve, send, be admitted or refused, settle.
+A call does what it does in the Router, without the bytes: reserve, send, be admitted or refused, settle.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from headrace.runtime.virtual import World
 from headrace.simulator.enforce import Admitted, Cost, Refused
 
 AT_ONCE: Final = 128
-"""Calls of one tenant and class that stand in the limiter's line at once; the others wait behind them as mere numbers. It looks at
-the first 24 of the line, so that more would change nothing but the memory they take."""
+"""Calls of one tenant and class that are in the limiter's queue at once; the others wait outside as plain jobs. The
+limiter looks at the first 24 of its queue, so more would only take memory."""
 
 GRAIN: Final = 16
-"""Tokens to which the lengths of answers are remembered."""
+"""Resolution in tokens of the recorded response lengths."""
 
 
 class Pace(Struct, frozen=True):
-    """How fast providers answer. Seconds; medians of log-normal spreads."""
+    """How fast providers respond. Seconds; medians of log-normal distributions."""
 
     first_token: float = 0.3
     each_token: float = 0.012
     near: float = 0.02
-    """The shortest way there or back."""
+    """The shortest travel time, one way."""
     far: float = 0.25
-    """The longest: no two differ by more than the limiter allows for."""
+    """The longest. No two differ by more than the limiter allows for."""
 
     def first_tokens(self, chance: random.Random) -> Iterator[float]:
-        """Seconds from a request's arrival to the beginning of its answer, call by call."""
+        """Seconds from a request's arrival to the beginning of its response, one per call."""
         return log_normal(chance, self.first_token, 0.4)
 
     def next_tokens(self, chance: random.Random) -> Iterator[float]:
-        """Seconds for each token from then on."""
+        """Seconds for each further token, one per call."""
         return log_normal(chance, self.each_token, 0.3)
 
 
@@ -59,16 +59,16 @@ def forecast(
     settings: LimiterSettings | None = None,
     progress: Callable[[int, float], object] | None = None,
 ) -> Forecast:
-    """Send `jobs`, in the order of their moments, to `fleet` and see what becomes of them.
+    """Send `jobs`, ordered by time, to `fleet` and return what becomes of them.
 
-    progress: told now and then how many are done, and the second of the simulated clock. Raises BadRequestError for a job whose
-    model nobody serves.
+    progress: called now and then with the number of completed calls and the second of the virtual clock. Raises
+    BadRequestError for a job whose model no deployment serves.
     """
     return Simulation(fleet, pace or Pace(), seed, settings, progress).run(jobs)
 
 
 class _Line:
-    """Calls of one tenant and class that are not in the limiter's line yet."""
+    """Calls of one tenant and class that are not in the limiter's queue yet."""
 
     __slots__ = ("behind", "inside")
 
@@ -105,16 +105,16 @@ class Simulation:
         self._next: Job | None = None
         self._progress = progress
         self.waiting: Counter[str] = Counter()
-        """Calls in line, by group."""
+        """Waiting calls, by group."""
         self.over = False
-        """Whether every job has been asked for and has ended."""
+        """Whether every job has been requested and has ended."""
         self._asked = self._ended = self._never = self._refused = self._at_once = self._most_waiting = 0
         self._example = ""
         self._finish = self._last_asked = self._last_sent = 0.0
         self._served: Counter[str] = Counter()
         self._sizes: dict[str, tuple[float, float]] = {}
         self._outputs: Counter[int] = Counter()
-        """Answers by their length in units of `GRAIN`."""
+        """Responses by their length in units of `GRAIN`."""
         self._reserved = 0
         self._waited: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         self._unwaited: Counter[str] = Counter()
@@ -154,7 +154,7 @@ class Simulation:
     # ---- callers
 
     def _arrive(self) -> None:
-        """Everybody whose moment it is."""
+        """Request all jobs that are due."""
         now, job = self.world.now(), self._next
         while job is not None and job.at <= now:
             self._ask(job)
@@ -197,17 +197,17 @@ class Simulation:
         self.world.spawn(self._serve(line, group, job))
 
     def _leave(self, line: _Line, group: str) -> None:
-        """One was served, or refused: the next may stand in line."""
+        """A call was admitted or refused: the next may enter the limiter's queue."""
         self._most_waiting = max(self._most_waiting, self.waiting[group])
         self.waiting[group] -= 1
         line.inside -= 1
         if line.behind:
             self._enter(line, group, line.behind.popleft())
 
-    # ---- the way of a call
+    # ---- the path of a call
 
     async def _serve(self, line: _Line, group: str, job: Job) -> None:
-        """Wait for room, and go."""
+        """Wait for room, then send."""
         ask = self._ask_of(group, job)
         try:
             held = await self.limiter.reserve(ask, self.world)
@@ -219,7 +219,7 @@ class Simulation:
         self._go(group, job, ask, held, self.world.now())
 
     def _go(self, group: str, job: Job, ask: Ask, held: Reservation, now: float) -> None:
-        """It has room."""
+        """The call has a reservation."""
         self._measure(group, job)
         self._note_wait(job, now)
         self._send(ask, held, job, now)
@@ -229,15 +229,15 @@ class Simulation:
         self.world.at(now + self.travel(), _Sent(self, ask, held, job).arrive)
 
     def travel(self) -> float:
-        """Seconds that one way takes."""
+        """Seconds of travel, one way."""
         return self._near + self._spread * self._random()
 
     def seconds(self, output: int) -> float:
-        """From a request's arrival to the end of its answer."""
+        """Seconds from a request's arrival to the end of its response."""
         return next(self._first_tokens) + next(self._next_tokens) * output
 
     async def again(self, sent: _Sent) -> None:
-        """A provider refused a call: it waits once more, before the others of its tenant."""
+        """A provider refused a call: it waits again, at the front of its tenant's queue."""
         self._refused += 1
         held = await self.limiter.reserve(_again(sent.ask), self.world)
         self._send(sent.ask, held, sent.job, self.world.now())
@@ -267,10 +267,10 @@ class Simulation:
         if self._progress is not None and self._ended % 2000 == 0:
             self._progress(self._ended, self._finish)
 
-    # ---- what is looked at
+    # ---- sampling --------
 
     def typical(self, group: str) -> Ask:
-        """A call of the size that those asked for lately have in the mean, to find out what holds them back."""
+        """A call of the average size of recent ones, to find out what holds them back."""
         input, output = self._sizes[group]
         return Ask(group, Charge(input=round(input), max_output=round(output)), only=self._first_tier[group])
 
@@ -282,7 +282,7 @@ class Simulation:
 
 
 class _Sent:
-    """A call under way: there, its answer, and back. Each method is one moment of it."""
+    """A call in flight: travel, response, and back. Each method is one moment of it."""
 
     __slots__ = ("_admitted", "_refusal", "_run", "ask", "held", "job")
 
@@ -317,7 +317,7 @@ class _Sent:
         run.done(self)
 
     def turned_away(self) -> None:
-        """A 429 is settled as the Router settles it."""
+        """Settle a 429 as the Router does."""
         run, refusal = self._run, self._refusal
         scope = "tokens" if "token" in refusal.scope else "concurrency" if refusal.scope == "concurrency" else "requests"
         failure = Failure(Kind.RATE_LIMIT, refusal.message, retry_after=refusal.retry_after, scope=scope)  # type: ignore[arg-type]
@@ -330,7 +330,7 @@ def _again(ask: Ask) -> Ask:
 
 
 def _quantile(counts: Counter[int], share: float) -> int:
-    """The least value that so large a share of all does not exceed; 0 for none."""
+    """The smallest value that this share of all values does not exceed; 0 for none."""
     left = share * sum(counts.values())
     for value in sorted(counts):
         left -= counts[value]
@@ -340,7 +340,7 @@ def _quantile(counts: Counter[int], share: float) -> int:
 
 
 def _first_tier(fleet: Fleet, group: str) -> frozenset[str] | None:
-    """The deployments a Router would ask, None for all: with nobody failing, those of the lowest order."""
+    """The deployments that a Router would use while none fails, those of the lowest order; None for all."""
     members: list[Place] = [place for place in fleet.places if place.group == group]
     tier = min((place.order for place in members), default=0)
     first = frozenset(place.name for place in members if place.order == tier)

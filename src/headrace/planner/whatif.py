@@ -1,4 +1,4 @@
-"""What a change would buy: the same jobs once more, on a fleet with more room where it was short."""
+"""What-if analysis: runs the same jobs on a fleet with more room where it was short."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ LEAST_BINDING: Final = 0.01
 """Share of the time below which a limit is not worth raising."""
 
 WORTHWHILE: Final = 0.8
-"""Share of what calls ask for at most, above which a smaller max_tokens is not worth a run."""
+"""Share of the mean output limit above which a smaller max_tokens is not worth a run."""
 STEP: Final = 50
-"""Tokens to which a max_tokens is rounded up."""
+"""Tokens to a multiple of which a max_tokens is rounded up."""
 
 
 class WhatIf(Struct, frozen=True):
-    """A change, and the figures it would lead to."""
+    """A change, and its results."""
 
     change: str
     finish: float
     waits: Waits
     provider_429s: int
     binding: str | None
-    """What would bind most then: deployment and limit."""
+    """What would hold calls back longest then: deployment and limit."""
 
 
 class Change(Struct, frozen=True, eq=False):
-    """A fleet that could be had instead, or calls that ask for less."""
+    """An alternative fleet, or calls with a smaller output limit."""
 
     what: str
     fleet: Fleet
@@ -59,9 +59,10 @@ def what_if(
     settings: LimiterSettings | None = None,
     most: int = 4,
 ) -> list[WhatIf]:
-    """What at most `most` changes would bring where `found` was short of room, each found out by a whole run; none where nothing binds.
+    """The results of up to `most` changes where `found` lacked room, each from a complete run; empty if no limit held
+    calls back.
 
-    jobs: gives the same jobs anew each time.
+    jobs: returns the same jobs on each call.
     """
     return [
         _tried(change.what, forecast(change.fleet, change.applied(jobs()), pace=pace, seed=seed, settings=settings))
@@ -70,8 +71,8 @@ def what_if(
 
 
 def changes(fleet: Fleet, found: Forecast) -> list[Change]:
-    """One more deployment like the one that was held back longest; a smaller max_tokens where unused answers fill a limit; each limit
-    that held one back doubled there, and on all it held."""
+    """Candidate changes: one more deployment like the one held back longest; a smaller max_tokens if unused output
+    fills a limit; and each limit that held calls back doubled, first on the account held back longest and then on all."""
     short = [limit for limit in found.binding if limit.binding >= LEAST_BINDING]
     if not short:
         return []
@@ -90,7 +91,7 @@ def _another(fleet: Fleet, held: LimitUse) -> Change:
 
 
 def _asking_less(fleet: Fleet, found: Forecast, short: Sequence[LimitUse]) -> list[Change]:
-    """What calls ask for and do not write takes room where a provider reserves it."""
+    """A smaller max_tokens, where a provider reserves output that calls do not write."""
     enough = max(STEP, -(-found.long_answer // STEP) * STEP)
     if enough > WORTHWHILE * found.reserved or not any(_reserves(place, held) for held in short for place in fleet.places):
         return []
@@ -98,7 +99,7 @@ def _asking_less(fleet: Fleet, found: Forecast, short: Sequence[LimitUse]) -> li
 
 
 def _reserves(place: Place, held: LimitUse) -> bool:
-    """Whether answers that are only asked for count against the limit that held this place."""
+    """Whether unused output counts against the limit that held this deployment back."""
     if place.name not in held.deployment.split(" + ") or place.profile.accounting == "post":
         return False
     units = {Unit.OUTPUT, Unit.TOKENS} if place.profile.output_counts else {Unit.OUTPUT}
