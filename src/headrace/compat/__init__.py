@@ -1,1 +1,1 @@
-"""Other packages' Python interfaces, spoken by headrace."""
+"""Compatibility with other packages' Python interfaces."""

@@ -1,8 +1,8 @@
-"""Stand in for the `litellm` package, so that `from litellm import Router` gives headrace's.
+"""A drop-in replacement for the `litellm` package: `from litellm import Router` imports headrace's.
 
-`headrace.install_as_litellm()` takes the name in this process; `python -m headrace.compat.litellm script.py …` runs a program that was
-written for litellm as it is; `import headrace as litellm` finds the same names and settings. Every import path of `names.PATHS` gives
-the same objects. Asking for anything else raises an error that says what to use.
+`headrace.install_as_litellm()` claims the name in this process; `python -m headrace.compat.litellm script.py …` runs an
+unmodified program written for litellm; `import headrace as litellm` offers the same names and settings. Every import
+path in `names.PATHS` yields the same objects. Any other name raises an error that says what to use instead.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from headrace.objects import JsonObject
 
 
 def install_as_litellm() -> None:
-    """From now on `import litellm` means headrace, in this process. Calling it again changes nothing.
+    """Make `import litellm` import headrace in this process. Idempotent.
 
-    Raises RuntimeError when the real litellm was imported already: two of them would not recognise each other's exceptions.
+    Raises RuntimeError if the real litellm has already been imported: the two would not recognise each other's exceptions.
     """
     present = sys.modules.get("litellm")
     if isinstance(present, stand_in.StandIn):
@@ -36,30 +36,31 @@ def install_as_litellm() -> None:
 
 
 def activate() -> None:
-    """From now on litellm's settings and callbacks count for every call."""
-    from headrace.api import Router  # late: with whoever asks for litellm's ways
+    """Apply litellm's settings and callbacks to every call from now on."""
+    from headrace.api import Router  # late: only for programs that use litellm's interface
 
     around.install(stand_around)
     Router.standing = staticmethod(for_routers)
 
 
 def offer(name: str) -> Any:
-    """What `litellm.name` is, for `import headrace as litellm`. Raises AttributeError."""
+    """The value of `litellm.name`, for `import headrace as litellm`. Raises AttributeError."""
     found = getattr(stand_in.module("litellm"), name)
     activate()
     return found
 
 
 def accept(name: str, value: Any) -> None:
-    """`litellm.name = value`, for the same."""
+    """Set `litellm.name`, for `import headrace as litellm`."""
     activate()
     setattr(stand_in.module("litellm"), name, value)
 
 
 def _live_there() -> None:
-    """Classes of answers say that they are litellm's, and are found there: programs look (dspy reads its cache of nobody else's), and
-    pickle does."""
-    from headrace import objects, served  # late: with whoever takes the name
+    """Set `__module__` of response classes to litellm's paths and make them importable there: programs check it (dspy
+    only reads its own cache of these), and so does pickle.
+    """
+    from headrace import objects, served  # late: only for programs that claim the name
 
     for home, path in ((objects, "litellm.types.utils"), (served, "litellm.types.llms.openai")):
         for name, value in vars(home).items():

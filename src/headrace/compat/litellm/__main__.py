@@ -1,4 +1,4 @@
-"""Run a program that was written for litellm: `python -m headrace.compat.litellm script.py …`, or `-m module …`."""
+"""Run a program written for litellm: `python -m headrace.compat.litellm script.py …`, or `-m module …`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`litellm.BudgetManager`: what users of a program may spend, kept by the program itself."""
+"""`litellm.BudgetManager`: per-user budgets, tracked by the program itself."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from headrace.errors import ConfigurationError
 from headrace.models.counting import token_counter
 
 FILE: Final = "user_cost.json"
-"""Where litellm keeps them, in the working directory."""
+"""The file in the working directory that litellm uses."""
 
 DAYS: Final[Mapping[str, int]] = {"daily": 1, "weekly": 7, "monthly": 28, "yearly": 365}
-"""As litellm counts."""
+"""Days of each duration, as in litellm."""
 
 _DAY: Final = 24 * 3600.0
 
 
 class BudgetManager:
-    """Dollars by user: `create_budget`, `update_cost` after each call, `get_current_cost` against `get_total_budget`. Nothing is refused
-    by it: the program asks.
+    """Dollars by user: `create_budget`, `update_cost` after each call, `get_current_cost` against `get_total_budget`.
+    Enforces nothing itself; the program checks.
 
     Raises ConfigurationError for a `client_type` other than "local", KeyError for a user without a budget.
     """
@@ -40,7 +40,7 @@ class BudgetManager:
         self.load_data()
 
     def load_data(self) -> None:
-        """Begin with what the file says; with nobody where there is none."""
+        """Load the budgets from the file; empty if there is none."""
         file = Path(FILE)
         self.user_dict: dict[str, dict[str, Any]] = msgspec.json.decode(file.read_bytes()) if file.is_file() else {}
 
@@ -49,7 +49,7 @@ class BudgetManager:
         return {"status": "success"}
 
     def create_budget(self, total_budget: float, user: str, duration: str | None = None, created_at: float | None = None) -> dict[str, Any]:
-        """duration: "daily", "weekly", "monthly" or "yearly", after which it begins anew (`update_budget_all_users`)."""
+        """`duration`: "daily", "weekly", "monthly" or "yearly", after which the cost is reset (`update_budget_all_users`)."""
         record: dict[str, Any] = {"total_budget": total_budget}
         if duration is not None:
             if duration not in DAYS:
@@ -68,7 +68,7 @@ class BudgetManager:
         input_text: str | None = None,
         output_text: str | None = None,
     ) -> dict[str, Any]:
-        """Add what an answer cost, or what such texts would have."""
+        """Add the cost of a response, or of the given texts."""
         if model and input_text and output_text:
             asked, said = (token_counter(model, messages=[{"role": "user", "content": text}]) for text in (input_text, output_text))
             cost = sum(headrace.cost_per_token(model, prompt_tokens=asked, completion_tokens=said))
@@ -84,7 +84,7 @@ class BudgetManager:
         return {"user": record}
 
     def projected_cost(self, model: str, messages: list[Any], user: str) -> float:
-        """What the user would have spent after a call, its answer left out."""
+        """What the user would have spent after a call, without its output."""
         asked = token_counter(model, text="".join(message["content"] for message in messages))
         return self.get_current_cost(user) + headrace.cost_per_token(model, prompt_tokens=asked)[0]
 
@@ -108,7 +108,7 @@ class BudgetManager:
         return {"user": self.user_dict[user]}
 
     def reset_on_duration(self, user: str) -> None:
-        """Begin anew where the budget's time is over."""
+        """Reset the cost if the budget's duration has passed."""
         record, now = self.user_dict[user], time.time()
         if now - record["last_updated_at"] >= record["duration"] * _DAY:
             self.reset_cost(user)

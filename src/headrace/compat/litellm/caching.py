@@ -1,4 +1,4 @@
-"""litellm's caches: `Cache` is headrace's under litellm's arguments; the small ones are for programs that keep things of their own."""
+"""litellm's caches: `Cache` is headrace's with litellm's arguments; the small ones are for programs' own use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.ports import Ports
 from headrace.runtime import caches
 
 
-class LiteLLMCacheType(str, enum.Enum):  # noqa: UP042  # litellm's, whose text is "LiteLLMCacheType.LOCAL"
+class LiteLLMCacheType(str, enum.Enum):  # noqa: UP042  # str() must give "LiteLLMCacheType.LOCAL", as in litellm
     LOCAL = "local"
     REDIS = "redis"
     REDIS_SEMANTIC = "redis-semantic"
@@ -29,7 +29,7 @@ class CacheMode(str, enum.Enum):  # noqa: UP042
 
 
 _SEMANTIC: Final = {"redis-semantic": "redis", "valkey-semantic": "redis", "qdrant-semantic": "local", "semantic": "local"}
-"""litellm's types whose questions are compared by meaning, and where their answers are kept here: vectors are in the process."""
+"""litellm's semantic cache types, and the store used for each. Embeddings are always kept in the process."""
 
 _THEIRS: Final = {
     "redis_semantic_cache_embedding_model": "embedding_model", "qdrant_semantic_cache_embedding_model": "embedding_model",
@@ -39,9 +39,10 @@ _FOR_EVER: Final = 10 * 365 * 24 * 3600.0
 
 
 class Cache(caches.Cache):
-    """To be assigned to `litellm.cache`: `headrace.Cache` with litellm's names. Without `ttl` answers on disk stay, as in litellm.
+    """For `litellm.cache`: `headrace.Cache` with litellm's argument names. Without `ttl`, responses on disk never
+    expire, as in litellm.
 
-    Raises ConfigurationError for a type, or an argument, that means nothing here.
+    Raises ConfigurationError for an unknown type or argument.
     """
 
     def __init__(self, type: Any = "local", **given: Any) -> None:
@@ -63,7 +64,7 @@ class Cache(caches.Cache):
             raise ConfigurationError(f"litellm.Cache has no {', '.join(unknown)} here; see headrace.Cache") from None
 
     def get_cache_key(self, **kwargs: Any) -> str:
-        """64 hexadecimal digits of a call's arguments; what a program puts in its place decides what is the same call."""
+        """64 hexadecimal digits over a call's arguments. A program may replace this method to decide which calls are equal."""
         return digest({name: value for name, value in kwargs.items() if name not in _NO_KEY})
 
     def _key(self, call: Call, name: str, control: Control) -> str | None:
@@ -77,11 +78,11 @@ class Cache(caches.Cache):
 
 
 _NO_KEY: Final = frozenset({"metadata", "litellm_params", "api_key", "cache", "caching", "timeout", "num_retries", "max_retries"})
-"""Arguments that change no answer, or must be in no key."""
+"""Arguments that do not affect the response, or must not be part of a key."""
 
 
 def enable_cache(type: Any = "local", **given: Any) -> None:
-    """`litellm.cache`, set where there is none."""
+    """Set `litellm.cache` unless it is set already."""
     if setting("cache") is None:
         module("litellm").cache = Cache(type, **given)
 
@@ -95,7 +96,7 @@ def disable_cache() -> None:
 
 
 async def answered(ports: Ports, call: Call, handler: Handler) -> Any:
-    """The answer by `litellm.cache`, where there is one of ours and it is not turned off."""
+    """The response by way of `litellm.cache`, if that is one of ours."""
     cache = setting("cache")
     if not isinstance(cache, caches.Cache):
         return await handler(ports, call)
@@ -103,7 +104,7 @@ async def answered(ports: Ports, call: Call, handler: Handler) -> Any:
 
 
 class InMemoryCache:
-    """Values with a time to live in seconds; None keeps for good."""
+    """A cache with a time to live in seconds; None means no expiry."""
 
     def __init__(self, max_size_in_memory: int | None = 10_000, default_ttl: float | None = None, **_: Any) -> None:
         self.most, self.default_ttl = max_size_in_memory or 10_000, default_ttl
@@ -136,4 +137,4 @@ class InMemoryCache:
 
 
 class DualCache(InMemoryCache):
-    """litellm's cache in two tiers, of which there is one here."""
+    """litellm's two-tier cache; here it has one tier."""

@@ -1,4 +1,4 @@
-"""Callbacks in litellm's three lists: objects with `log_*_event` methods and plain functions, told once about every call."""
+"""Callbacks in litellm's three lists: objects with `log_*_event` methods and plain functions, called once per call."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _CALL_TYPES: Final[Mapping[str, str]] = {
     "chat": "completion", "completions": "text_completion", "embeddings": "embedding", "images": "image_generation",
     "moderations": "moderation", "transcriptions": "transcription",
 }  # fmt: skip
-"""Operations by litellm's names, where they differ."""
+"""litellm's names of operations, where they differ."""
 
 _ONE_COLOUR: Final = frozenset({"messages", "generate_content"})
-"""Those that litellm calls the same whether they are awaited or not."""
+"""Operations that litellm names the same for sync and async calls."""
 
 
 class Record:
-    """One call on its way: what every callback is told about it."""
+    """What callbacks are told about one call."""
 
     def __init__(self, call: Call, blocking: bool) -> None:
         self.blocking = blocking
@@ -43,11 +43,11 @@ class Record:
         self.kwargs = _described(call, blocking, self.started)
         self._logger_fn = call.control.get("logger_fn")
         self._own: dict[str, Any] = {name: call.control[name] for name in ("callbacks", *_LISTS) if name in call.control}
-        """Lists that came with the call, beside those of the module."""
+        """Callback lists passed with the call, besides those of the module."""
         self._telling: Future[None] | None = None
 
     def begin(self) -> None:
-        """Before the request is sent, in its way. Raises ConfigurationError for an integration that is only named."""
+        """Before the request is sent, synchronously. Raises ConfigurationError for an integration named by string that headrace lacks."""
         for listener in self._listeners("input_callback"):
             if hasattr(listener, "log_pre_api_call"):
                 _tell(listener.log_pre_api_call, self.kwargs["model"], self.kwargs["messages"], self.kwargs)
@@ -59,7 +59,7 @@ class Record:
             tuple(self._listeners(name))
 
     def answered(self, hidden: Mapping[str, Any], answer: Any) -> None:
-        """Something has come back: a whole answer, a stream's beginning, or a failure."""
+        """A response, the start of a stream, or a failure has arrived."""
         self.kwargs |= {"log_event_type": "post_api_call", "original_response": answer}
         self._placed(hidden)
         for listener in self._listeners("input_callback"):
@@ -69,7 +69,7 @@ class Record:
             _tell(self._logger_fn, self.kwargs)
 
     def _placed(self, hidden: Mapping[str, Any]) -> None:
-        """Note who has answered, where litellm's programs look for it."""
+        """Record which deployment responded, where litellm's programs look for it."""
         params = self.kwargs["litellm_params"]
         params["api_base"] = hidden.get("api_base") or params["api_base"]
         if "model_id" in hidden:
@@ -80,7 +80,7 @@ class Record:
             self.kwargs["metadata"] |= about | {"api_base": params["api_base"]}
 
     def succeeded(self, answer: Any, hidden: Mapping[str, Any], *, streamed: bool = False) -> None:
-        """hidden: what is known beside the answer."""
+        """`hidden`: what is known about the response besides its body."""
         answer = _redacted(answer) if setting("turn_off_message_logging") else answer
         cost = hidden.get("response_cost")
         self.kwargs |= {
@@ -96,9 +96,11 @@ class Record:
         self._end("failure", None)
 
     def _end(self, outcome: str, answer: Any) -> None:
-        """Tell all, beside the call: what is awaited on its loop, plain functions in a thread of the executor.
+        """Notify all callbacks without delaying the call: coroutines on its loop, plain functions in a thread of the
+        executor.
 
-        A failure in a thread is told before it is raised, as in litellm: programs look at what their callbacks noted.
+        In the blocking world, a failure is reported before it is raised, as in litellm: programs check what their
+        callbacks recorded.
         """
         ended = datetime.now()
         self.kwargs |= {"end_time": ended, "log_event_type": "successful_api_call" if outcome == "success" else "failed_api_call"}
@@ -115,19 +117,19 @@ class Record:
             self._telling = _beside(plain)
 
     def wait(self) -> None:
-        """Let quick listeners end before the call does, as programs expect of a callback that writes a line; a slow one goes on alone."""
+        """Wait briefly for plain callbacks, as programs expect of one that writes a line; a slow one continues in the background."""
         if self._telling is not None:
             wait([self._telling], PATIENCE)
 
     async def await_(self) -> None:
-        """The same on an event loop."""
-        await asyncio.sleep(0)  # whatever is awaited has begun then, also where this call is the loop's last
+        """`wait`, on an event loop."""
+        await asyncio.sleep(0)  # lets the coroutines start, even if this call is the loop's last
         if self._telling is None:
             return
         loop, over = asyncio.get_running_loop(), asyncio.Event()
 
         def tell(_: Future[None]) -> None:
-            with suppress(RuntimeError):  # the loop has ended meanwhile
+            with suppress(RuntimeError):  # the loop has closed meanwhile
                 loop.call_soon_threadsafe(over.set)
 
         self._telling.add_done_callback(tell)
@@ -135,7 +137,7 @@ class Record:
             await asyncio.wait_for(over.wait(), PATIENCE)
 
     def _listeners(self, name: str) -> Iterator[Any]:
-        """Each once, however many lists it is in. Raises ConfigurationError for an integration that is not here."""
+        """Callbacks of one event, without duplicates. Raises ConfigurationError for an unknown integration."""
         told: list[Any] = []
         for where in ("callbacks", name, f"_async_{name}"):
             for found in (*(setting(where) or ()), *self._own.get(where, ())):
@@ -145,7 +147,7 @@ class Record:
                     yield one
 
     def _told(self, outcome: str, answer: Any, ended: datetime) -> Iterator[partial[Any]]:
-        """Whom to call with what."""
+        """The callbacks to notify, with their arguments."""
         method = f"log_{outcome}_event" if self.blocking else f"async_log_{outcome}_event"
         for listener in self._listeners(f"{outcome}_callback"):
             event, kwargs = getattr(listener, method, None), self.kwargs
@@ -156,10 +158,10 @@ class Record:
 
 
 def _tell(listener: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """A listener that fails is its own affair."""
+    """Call a listener; its exceptions are only logged."""
     try:
         said = listener(*args, **kwargs)
-        if inspect.iscoroutine(said):  # a plain function that gives one: nobody here can await it
+        if inspect.iscoroutine(said):  # a plain function that returns a coroutine, which cannot be awaited here
             said.close()
     except Exception:
         verbose_logger.exception("a callback failed")
@@ -171,17 +173,17 @@ def _one_by_one(plain: Sequence[Callable[[], Any]]) -> None:
 
 
 def _beside(plain: Sequence[Callable[[], Any]]) -> Future[None] | None:
-    """Call them one after the other in a thread, so that a slow one holds up no call; in the caller's context."""
+    """Call them one after another in a thread, in the caller's context, so that a slow one delays no call."""
     context = contextvars.copy_context()
     try:
         return executor.submit(context.run, _one_by_one, plain)
-    except RuntimeError:  # the interpreter is about to end
+    except RuntimeError:  # the interpreter is shutting down
         _one_by_one(plain)
         return None
 
 
 PATIENCE: Final = 0.05
-"""Seconds for which a call waits for plain functions in its callbacks."""
+"""Seconds that a call waits for plain callbacks."""
 
 _running: set[asyncio.Task[None]] = set()
 
@@ -204,7 +206,7 @@ def _in_background(said: Coroutine[Any, Any, Any]) -> None:
 
 
 def wanted(call: Call) -> bool:
-    """Whether anyone wants to hear of a call."""
+    """Whether any callback applies to a call."""
     control = call.control
     lists = ("callbacks", *_LISTS)
     return not control.get("no-log") and ("logger_fn" in control or any(setting(name) or name in control for name in lists))
@@ -224,7 +226,7 @@ def _logger(where: str, name: str) -> Any:
 
 
 def _counted_cost(answer: Any, hidden: Mapping[str, Any]) -> float | None:
-    """Dollars, by tokens that were counted here since nobody told them."""
+    """Dollars for tokens counted locally, since the provider reported none."""
     usage = getattr(answer, "usage", None)
     if usage is None or "custom_llm_provider" not in hidden:
         return None
@@ -271,11 +273,11 @@ def _prompt(call: Call, prompt: Any) -> dict[str, Any]:
 
 
 REDACTED: Final = "redacted-by-litellm"
-"""What stands in callbacks for what was said, with `litellm.turn_off_message_logging`; dashboards look for the text."""
+"""Replaces message content in callbacks with `litellm.turn_off_message_logging`; dashboards look for this text."""
 
 
 def _redacted(answer: Any) -> Any:
-    """The answer without what it says; its usage and ids stay."""
+    """The response with its content redacted; usage and ids stay."""
     bare = copy.deepcopy(answer)
     for choice in getattr(bare, "choices", None) or ():
         message = getattr(choice, "message", None)

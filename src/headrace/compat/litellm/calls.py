@@ -1,4 +1,4 @@
-"""What stands around every call where litellm's settings count: they fill in what the call leaves open, and callbacks hear of it."""
+"""The layer around every call that applies litellm's settings and notifies callbacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from headrace.ports import Ports
 
 
 async def stand_around(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
-    """The layer (`headrace.layers.around`)."""
+    """The layer itself (`headrace.layers.around`)."""
     call = applied(call, routed)
     told_of(call)
     ports, call = by_their_client(ports, call)
@@ -37,7 +37,7 @@ async def stand_around(ports: Ports, call: Call, handler: Handler, routed: bool)
 
 
 async def _heard(handler: Handler, routed: bool, ports: Ports, call: Call) -> Any:
-    """The answer, which callbacks hear of."""
+    """The response, reported to callbacks."""
     if not callbacks.wanted(call):
         return await _answered(ports, call, handler, routed)
     return await _told(ports, msgspec.structs.replace(call, raw=False), handler, routed)
@@ -75,12 +75,12 @@ def _over(record: callbacks.Record, call: Call, stream: Any, chunks: list[Any], 
 
 
 def _last_response(chunks: list[Any]) -> Any:
-    """The whole answer that the last event of Responses carries."""
+    """The complete response carried by the last event of a Responses stream."""
     return next((found for chunk in reversed(chunks) if (found := getattr(chunk, "response", None)) is not None), None)
 
 
 async def _answered(ports: Ports, call: Call, handler: Handler, routed: bool) -> Any:
-    """By the cache, else by the model, else by the models named behind it."""
+    """From the cache, else from the model, else from its fallbacks."""
     answer = await caching.answered(ports, call, partial(_asked, handler, routed))
     if not call.raw:
         tell_headers(answer.hidden if call.stream else getattr(answer, "_hidden_params", None))
@@ -111,7 +111,7 @@ async def _asked(handler: Handler, routed: bool, ports: Ports, call: Call) -> An
 
 
 def _instead(call: Call, other: Any) -> Call:
-    """The call to another model: its name, or a mapping with the name and options of its own."""
+    """The call with another model: a name, or a mapping with the name and its own options."""
     if isinstance(other, str):
         return msgspec.structs.replace(call, model=other)
     options = {name: value for name, value in other.items() if name != "model"}

@@ -1,4 +1,4 @@
-"""litellm's HTTP clients, which custom providers are written with: the program's own httpx under litellm's names."""
+"""litellm's HTTP clients for custom providers: the program's own httpx under litellm's names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headrace.compat.litellm.theirs import theirs
 
 
 class HTTPHandler:
-    """A blocking client. Answers with an error status raise httpx's HTTPStatusError, as litellm's do."""
+    """A blocking client. Like litellm's, it raises httpx's HTTPStatusError for an error status."""
 
     def __init__(self, timeout: Any = None, concurrent_limit: int = 1000, client: Any = None, ssl_verify: Any = None, **_: Any) -> None:
         self.client = client or theirs("httpx").Client(timeout=timeout or 600.0, verify=True if ssl_verify is None else ssl_verify)
@@ -25,7 +25,7 @@ class HTTPHandler:
 
 
 class AsyncHTTPHandler:
-    """The same on an event loop."""
+    """`HTTPHandler` for an event loop."""
 
     def __init__(self, timeout: Any = None, concurrent_limit: int = 1000, client: Any = None, ssl_verify: Any = None, **_: Any) -> None:
         self.client = client or theirs("httpx").AsyncClient(timeout=timeout or 600.0, verify=True if ssl_verify is None else ssl_verify)
@@ -43,7 +43,7 @@ class AsyncHTTPHandler:
 
 
 def _request(client: Any, url: str, data: Any, json: Any, params: Any, headers: Any, timeout: Any, files: Any, content: Any) -> Any:
-    if isinstance(data, str | bytes):  # httpx wants a body under another name than a form
+    if isinstance(data, str | bytes):  # httpx expects raw bodies as `content`
         data, content = None, data
     limits = {} if timeout is None else {"timeout": timeout}
     return client.build_request("POST", url, data=data, json=json, params=params, headers=headers, files=files, content=content, **limits)

@@ -1,4 +1,4 @@
-"""Providers of the program's own: `litellm.custom_provider_map`, answered by subclasses of `CustomLLM`."""
+"""Custom providers: `litellm.custom_provider_map`, served by subclasses of `CustomLLM`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.wire import Headers, HttpResponse, Timeouts
 
 
 class CustomLLMError(HeadraceError):
-    """What a handler raises to fail with a status of its choice, which decides about retries as a provider's would."""
+    """Raised by a handler to fail with a status of its choice, which is retried like a provider's."""
 
     def __init__(self, status_code: int, message: str, *_: Any, **__: Any) -> None:
         failure = read_error(HttpResponse(status_code, Headers(), message.encode()), provider="", model="")
@@ -28,7 +28,7 @@ class CustomLLMError(HeadraceError):
 
 
 class CustomLLM:
-    """To be subclassed: answers calls in a provider's place. Each method is given litellm's keyword arguments."""
+    """Base class for custom providers. Each method receives litellm's keyword arguments."""
 
     def completion(self, *args: Any, **kwargs: Any) -> Any:
         raise self._without("completion")
@@ -81,7 +81,7 @@ def register(entries: Any) -> None:
 
 
 def custom_llm_setup() -> None:
-    """Make the providers of `litellm.custom_provider_map` known now; calls do so by themselves."""
+    """Register the providers of `litellm.custom_provider_map` now; calls do so automatically."""
     register(setting("custom_provider_map"))
 
 
@@ -89,7 +89,7 @@ _METHODS: Final = {CHAT: "completion", EMBEDDINGS: "embedding", IMAGES: "image_g
 
 
 class _Answers:
-    """A CustomLLM's answers in OpenAI's form (`headrace.handlers.Answerer`)."""
+    """A CustomLLM's responses in OpenAI's format (`headrace.handlers.Answerer`)."""
 
     def __init__(self, handler: Any) -> None:
         self._handler = handler
@@ -121,13 +121,13 @@ class _Answers:
 
 
 def _ask(method: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-    """What the method says; of the arguments it is given those that it takes: litellm's own differ from method to method and in time."""
+    """Call a method with those of the arguments that it accepts: litellm's vary by method and release."""
     return method(**{name: value for name, value in given.items() if name in (taken := _taken(method)) or "**" in taken})
 
 
 @lru_cache(maxsize=64)
 def _taken(method: Callable[..., Any]) -> frozenset[str]:
-    """Names of the parameters of a method, and `**` where it takes any."""
+    """Names of a method's parameters, and `**` if it accepts any."""
     try:
         parameters = inspect.signature(method).parameters.values()
     except (TypeError, ValueError):
@@ -136,7 +136,7 @@ def _taken(method: Callable[..., Any]) -> frozenset[str]:
 
 
 def _asked(call: Call, model: str, timeouts: Timeouts, *, awaited: bool = False) -> dict[str, Any]:
-    """The keyword arguments that litellm gives a handler of that call."""
+    """The keyword arguments that litellm passes to a handler for the call."""
     control, operation = call.control, call.operation
     options = {name: value for name, value in call.body.items() if name not in (operation.prompt, "stream")}
     common = {
@@ -156,7 +156,7 @@ def _asked(call: Call, model: str, timeouts: Timeouts, *, awaited: bool = False)
 
 
 def _empty(call: Call) -> Any:
-    """The answer that a handler may fill in."""
+    """The empty response that a handler may fill in."""
     if call.operation is EMBEDDINGS:
         return EmbeddingResponse(object="list", data=[], usage=dict(_NOTHING_USED))
     if call.operation in (IMAGES, IMAGE_EDITS):
@@ -177,14 +177,15 @@ def _dumped(answer: Any) -> Mapping[str, Any]:
 
 
 def _counted(call: Call) -> bool:
-    """Whether the caller wants a last chunk with the usage."""
+    """Whether the caller wants a final chunk with usage."""
     return bool((call.body.get("stream_options") or {}).get("include_usage"))
 
 
 def _as_chunks(chunk: Any, model: str, counted: bool) -> Iterator[Mapping[str, Any]]:
-    """litellm's GenericStreamingChunk (`text`, `tool_use`, `is_finished`, `finish_reason`, `usage`, `index`), or a chunk as it is.
+    """Chunks from litellm's GenericStreamingChunk (`text`, `tool_use`, `is_finished`, `finish_reason`, `usage`,
+    `index`), or a chunk unchanged.
 
-    Usage that nobody asked for stands on a chunk with a choice: programs read `choices[0]` of every one.
+    Usage that was not requested is put on a chunk with a choice, because programs read `choices[0]` of every chunk.
     """
     said = _dumped(chunk)
     if "choices" in said:

@@ -1,4 +1,4 @@
-"""Chunks as litellm's: each with a choice, for programs look at the first and OpenAI's last, which tells the usage, has none."""
+"""Chunks as in litellm: each has a choice, because programs read the first, which OpenAI's final usage chunk lacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.objects import StreamingChoices
 
 
 class Filled:
-    """A chat's stream on its way to a program that was written for litellm."""
+    """A chat's stream for a program written for litellm."""
 
     __slots__ = ("_chunks", "_claudes", "ready")
 
@@ -22,7 +22,7 @@ class Filled:
         return getattr(self._chunks, name)
 
     async def fill(self) -> bool:
-        """Wait until a chunk is ready. False at the proper end."""
+        """Wait until a chunk is ready. False at the regular end."""
         more: bool = await self._chunks.fill()
         self._fill_in()
         return more

@@ -1,4 +1,4 @@
-"""litellm's settings: attributes of the module that are read at every call, whoever set them and however late."""
+"""litellm's settings: module attributes, read at every call, so that they may be set at any time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFAULTS: Final[dict[str, Callable[[], Any]]] = {
     "REPEATED_STREAMING_CHUNK_LIMIT": lambda: 100,
     "model_cost_map_url": lambda: "",
 }
-"""What each is until somebody sets it, made anew for the module."""
+"""Factories of default values."""
 
 
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
@@ -57,7 +57,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "default_in_memory_ttl": "give litellm.Cache its ttl",
     "default_redis_ttl": "give litellm.Cache its ttl",
 }
-"""Settings of litellm's that mean nothing here, and what to use: whoever sets one is told so in the log, once."""
+"""litellm settings without effect here, and what to use instead. Setting one logs a warning, once."""
 
 QUIET: Final[Mapping[str, str]] = {
     "telemetry": "there is none", "suppress_debug_info": "nothing is printed", "verbose": "see set_verbose", "disable_aiohttp_transport":
@@ -65,12 +65,12 @@ QUIET: Final[Mapping[str, str]] = {
     "return_response_headers": "they are always there, in _response_headers", "REPEATED_STREAMING_CHUNK_LIMIT": "a model may repeat itself",
     "model_cost_map_url": "prices come with headrace; nothing is fetched",
 }  # fmt: skip
-"""Settings that need no effect: what they ask for is so anyway, or nothing is lost without it."""
+"""Settings without effect that need no warning: what they ask for is already the case, or nothing is lost."""
 
 
 @cache
 def _say(name: str) -> None:
-    from headrace.routing.events import warn  # late: settings are mostly of the other kind
+    from headrace.routing.events import warn  # late: rarely needed
 
     warn(f"litellm.{name} has no effect in headrace: {WITHOUT_EFFECT[name]}")
 
@@ -80,17 +80,17 @@ def _without_effect(name: str, value: Any) -> None:
 
 
 def _providers(entries: Any) -> None:
-    from headrace.compat.litellm.custom import register  # late: few programs have providers of their own
+    from headrace.compat.litellm.custom import register  # late: few programs define custom providers
 
     register(entries)
 
 
 def _named(listeners: Any) -> None:
-    from headrace.compat.litellm.integrations import named  # late: few programs name any
+    from headrace.compat.litellm.integrations import named  # late: few programs name integrations
 
     for listener in listeners if isinstance(listeners, list | tuple) else ():
         if isinstance(listener, str):
-            named(listener)  # those that stand around calls have to be there before the first one
+            named(listener)  # integrations that act as layers must exist before the first call
 
 
 SET: Final[Mapping[str, Callable[[Any], object]]] = {
@@ -98,4 +98,4 @@ SET: Final[Mapping[str, Callable[[Any], object]]] = {
     **dict.fromkeys(("callbacks", "success_callback", "failure_callback"), _named),
     "custom_provider_map": _providers,
 }
-"""What happens when a setting is set, besides that it is."""
+"""Actions that follow when a setting is assigned."""

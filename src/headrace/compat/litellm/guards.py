@@ -1,4 +1,4 @@
-"""litellm's guardrails: subclasses of `CustomGuardrail` in `litellm.callbacks`, run around every call as its proxy runs them."""
+"""litellm's guardrails: subclasses of `CustomGuardrail` in `litellm.callbacks`, run around every call as its proxy does."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _cache: Final = DualCache()
 
 
 def guards() -> Guardrails | None:
-    """The guardrails in `litellm.callbacks`; None without any."""
+    """The guardrails in `litellm.callbacks`; None if there are none."""
     found = [callback for callback in setting("callbacks") or () if isinstance(callback, CustomGuardrail)]
     rules: list[Rule] = [_Theirs(guard, number) for number, guard in enumerate(found)]
     return Guardrails(rules) if rules else None
 
 
 class _Theirs:
-    """One of litellm's guardrails as one of ours."""
+    """Adapts one of litellm's guardrails to headrace's `Rule`."""
 
     def __init__(self, guard: CustomGuardrail, number: int) -> None:
         self._guard = guard
@@ -79,7 +79,7 @@ class _Theirs:
         return _Rewritten(chunks, given, lambda step: self._ask(ports, step), blocking=ports.blocking)
 
     async def _ask(self, ports: Ports, hook: Coroutine[Any, Any, T]) -> T:
-        """What a hook says. It is a coroutine of the program's own: in a thread without a loop it is given one."""
+        """The result of a hook. It is the program's own coroutine: in a thread without an event loop, it gets one."""
         try:
             return executor.submit(asyncio.run, hook).result() if ports.blocking else await hook
         except (HeadraceError, StopAsyncIteration):
@@ -89,7 +89,7 @@ class _Theirs:
 
 
 def _ours(error: Exception, name: str) -> Exception:
-    """litellm's GuardrailRaisedException, FastAPI's HTTPException and the like by their status; a bug stays what it is."""
+    """litellm's GuardrailRaisedException, FastAPI's HTTPException and the like as HeadraceErrors; other exceptions unchanged."""
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return error_of(read_error(HttpResponse(status, Headers(), str(getattr(error, "detail", error)).encode()), provider="", model=""))
@@ -104,7 +104,8 @@ async def _each(chunks: Any) -> AsyncIterator[Any]:
 
 
 class _Rewritten:
-    """A stream as a guardrail's generator gives it. In a thread it is made whole first: a generator is bound to one event loop."""
+    """A stream rewritten by a guardrail's generator. In the blocking world it is read to the end first, since a
+    generator is bound to one loop."""
 
     def __init__(self, chunks: Any, given: AsyncIterator[Any], ask: Callable[[Any], Awaitable[Any]], *, blocking: bool) -> None:
         self._chunks, self._given, self._ask, self._blocking = chunks, given, ask, blocking
@@ -152,7 +153,7 @@ def _call_type(call: Call) -> str:
 
 
 def _data(call: Call) -> dict[str, Any]:
-    """A request as the proxy has it."""
+    """The request in the form of litellm's proxy."""
     body = {name: value for name, value in call.body.items() if name != call.operation.prompt}
     prompt = {call.operation.prompt: call.prompt} if call.operation.prompt else {}
     metadata = dict(call.control.get("metadata") or {})
@@ -163,7 +164,7 @@ _NOT_BODY: Final = frozenset({"model", "metadata", "litellm_call_id", "litellm_m
 
 
 def _with(call: Call, data: Mapping[str, Any]) -> Call:
-    """The call as a hook left it."""
+    """The call as changed by a hook."""
     name = call.operation.prompt
     body = {field: value for field, value in data.items() if field not in _NOT_BODY and field != name}
     call = msgspec.structs.replace(call, model=data.get("model") or call.model, body=body)
@@ -174,7 +175,7 @@ def _with(call: Call, data: Mapping[str, Any]) -> Call:
 
 
 def add_guardrail_to_applied_guardrails_header(request_data: dict[str, Any], guardrail_name: str | None) -> None:
-    """Note in a request's metadata that a guardrail has looked at it."""
+    """Record in a request's metadata that a guardrail was applied."""
     if guardrail_name is not None:
         applied = request_data.setdefault("metadata", {}).setdefault("applied_guardrails", [])
         applied += [] if guardrail_name in applied else [guardrail_name]

@@ -1,4 +1,4 @@
-"""`_hidden_params["additional_headers"]` as litellm's programs read it: the provider's headers under both names, and the Router's word."""
+"""`_hidden_params["additional_headers"]` as in litellm: the provider's headers under both names, and the Router's own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, Final
 from headrace.models.prices import Beside
 
 PROVIDERS: Final = "llm_provider-"
-"""What litellm puts before the name of a header that came from the provider."""
+"""litellm's prefix for headers that came from the provider."""
 
 
 def tell_headers(hidden: Any) -> None:
-    """Name them once; an answer out of a cache has none."""
+    """Set the headers once; a cached response has none."""
     if not isinstance(hidden, Beside) or isinstance(sent := hidden["additional_headers"], dict):
         return
     told: dict[str, Any] = dict(sent.items())

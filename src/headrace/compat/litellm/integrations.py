@@ -1,4 +1,4 @@
-"""Integrations that programs name by a text in `success_callback`, and the loggers that stand for them."""
+"""Integrations that programs name by string in `success_callback`, and their loggers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OpenTelemetry(CustomLogger):
 
 
 class PrometheusLogger(CustomLogger):
-    """`callbacks = ["prometheus"]`: metrics of all calls from now on, in the process's own registry (`headrace.layers.metrics`)."""
+    """`callbacks = ["prometheus"]`: metrics of all calls from now on, in the process's default registry (`headrace.layers.metrics`)."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
@@ -81,6 +81,6 @@ _LOGGERS: Final[Mapping[str, Callable[[], CustomLogger]]] = {
 
 @cache
 def named(name: str) -> CustomLogger | None:
-    """The one logger of an integration; None for one that is not here."""
+    """The logger of an integration, one per process; None if headrace lacks it."""
     logger = _LOGGERS.get(name)
     return None if logger is None else logger()

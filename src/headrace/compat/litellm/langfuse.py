@@ -1,6 +1,6 @@
-"""Langfuse: every call is an observation, sent as OpenTelemetry's JSON, which needs no package.
+"""Langfuse: reports every call as an observation in OpenTelemetry's JSON, without any further package.
 
-Addresses, headers and names of attributes: langfuse.com/integrations/native/opentelemetry, and OTLP 1.9's JSON (read 2026-11).
+URLs, headers and attribute names: langfuse.com/integrations/native/opentelemetry, and OTLP 1.9's JSON (read 2026-11).
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from headrace.errors import ConfigurationError
 
 EU: Final = "https://cloud.langfuse.com"
 US: Final = "https://us.cloud.langfuse.com"
-"""Where Langfuse is for keys that say nothing of it: litellm's `langfuse` goes to the first, its `langfuse_otel` to the second."""
+"""Langfuse's default regions: litellm's `langfuse` uses the first, its `langfuse_otel` the second."""
 
 _METADATA: Final[Mapping[str, str]] = {
     "trace_user_id": "user.id", "session_id": "session.id", "tags": "langfuse.trace.tags", "trace_name": "langfuse.trace.name",
     "trace_release": "langfuse.release", "version": "langfuse.version", "trace_version": "langfuse.version",
     "generation_id": "langfuse.generation.id", "trace_public": "langfuse.trace.public",
 }  # fmt: skip
-"""Words of a call's `metadata`, in litellm's spelling, that mean something to Langfuse. The others are notes on the trace."""
+"""Keys of a call's `metadata`, as litellm spells them, with a meaning to Langfuse. Others become trace metadata."""
 
 _PLACED: Final = ("trace_id", "existing_trace_id", "parent_observation_id", "generation_name", "hidden_params", "model_info")
-"""Words that are no notes: they say where the observation belongs, or are litellm's own."""
+"""Keys that are not trace metadata: they place the observation in a trace, or are litellm's own."""
 
 _CLIENT: Final = 3
 _ERROR: Final = 2
-"""OTLP's numbers for a span of a call to elsewhere, and for one that failed."""
+"""OTLP's codes for a client span, and for the status of a failed one."""
 
 
 class LangfuseOtelLogger(ServiceLogger):
-    """`callbacks = ["langfuse_otel"]`, or `"langfuse"`: needs LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, with the call
-    (`langfuse_public_key=…, langfuse_secret_key=…, langfuse_host=…`) or in the environment; LANGFUSE_OTEL_HOST or LANGFUSE_HOST."""
+    """`callbacks = ["langfuse_otel"]`, or `"langfuse"`: needs LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, passed with
+    the call (`langfuse_public_key=…, langfuse_secret_key=…, langfuse_host=…`) or in the environment;
+    LANGFUSE_OTEL_HOST or LANGFUSE_HOST.
+    """
 
     def __init__(self, *_: Any, cloud: str = US, **__: Any) -> None:
         super().__init__()
@@ -87,13 +89,13 @@ def _span(kwargs: Mapping[str, Any], answer: Any, start: datetime, end: datetime
 
 
 def _trace_id(metadata: Mapping[str, Any]) -> str:
-    """The caller's own where it can be one, as a UUID can; else a new one."""
+    """The caller's trace id if it is valid, as a UUID is; else a new one."""
     said = str(metadata.get("existing_trace_id") or metadata.get("trace_id") or "").replace("-", "").lower()
     return said if re.fullmatch("[0-9a-f]{32}", said) else secrets.token_hex(16)
 
 
 def _observed(kwargs: Mapping[str, Any], answer: Any) -> dict[str, Any]:
-    """What was asked, of whom, and what came back."""
+    """The observation's model, input, output, usage and cost."""
     usage, cost, error = getattr(answer, "usage", None), kwargs.get("response_cost"), kwargs.get("exception")
     options = {name: value for name, value in kwargs["optional_params"].items() if name not in ("messages", "input", "prompt")}
     return {
@@ -113,7 +115,7 @@ def _observed(kwargs: Mapping[str, Any], answer: Any) -> dict[str, Any]:
 
 
 def _messages(kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """With the tools that stood beside them, where there were any, as Langfuse shows them."""
+    """The input, with its tools if there are any, as Langfuse displays them."""
     return {"messages": kwargs["messages"], "tools": options["tools"]} if options.get("tools") else kwargs["messages"]
 
 
@@ -126,7 +128,7 @@ def _said(answer: Any) -> Any:
 
 
 def _counted(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers of tokens, Langfuse's three first."""
+    """Token counts, Langfuse's three standard ones first."""
     known = {"input": ("prompt_tokens", "input_tokens"), "output": ("completion_tokens", "output_tokens"), "total": ("total_tokens",)}
     found = {name: next((usage[word] for word in words if usage.get(word) is not None), None) for name, words in known.items()}
     details = usage.get("prompt_tokens_details") or {}
@@ -135,7 +137,7 @@ def _counted(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _belonging(kwargs: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Whose call it was, and the caller's own notes."""
+    """User, environment, trace attributes and the caller's metadata."""
     known = {attribute: metadata[word] for word, attribute in _METADATA.items() if metadata.get(word) is not None}
     notes = {f"langfuse.trace.metadata.{word}": value for word, value in metadata.items() if word not in _METADATA and word not in _PLACED}
     notes |= {
@@ -146,7 +148,7 @@ def _belonging(kwargs: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[s
 
 
 def _attributes(said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """As OTLP's JSON has them: those that are known."""
+    """Attributes in OTLP's JSON; None values are omitted."""
     return [{"key": name, "value": _value(value)} for name, value in said.items() if value is not None]
 
 
@@ -164,5 +166,5 @@ def _value(value: Any) -> dict[str, Any]:
             return {"arrayValue": {"values": [{"stringValue": item} for item in value]}}
     try:
         return {"stringValue": encode(value).decode()}
-    except (ValueError, msgspec.MsgspecError):  # what a program put into its metadata and JSON cannot say
+    except (ValueError, msgspec.MsgspecError):  # a metadata value that JSON cannot represent
         return {"stringValue": repr(value)}

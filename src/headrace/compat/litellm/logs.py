@@ -17,12 +17,12 @@ _LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "ERROR": logging
 _ALL: Final = (verbose_logger, verbose_router_logger, verbose_proxy_logger)
 
 for _logger in _ALL:
-    if not _logger.handlers:  # dspy and moesif look for one
+    if not _logger.handlers:  # dspy and moesif expect a handler
         _logger.addHandler(logging.StreamHandler())
         _logger.setLevel(_LEVELS.get(os.environ.get("LITELLM_LOG", "").upper(), logging.WARNING))
 
 executor: Final = ThreadPoolExecutor(max_workers=32, thread_name_prefix="litellm")
-"""No thread starts before something is submitted."""
+"""Starts no thread before something is submitted."""
 
 
 def _disable_debugging() -> None:
@@ -37,11 +37,11 @@ def _turn_on_debug() -> None:
 
 
 def _turn_on_json() -> None:
-    """Nothing to do: the log is the program's own to format."""
+    """Does nothing: log formatting is up to the program."""
 
 
 def told_of(call: Call) -> None:
-    """A line for each call at level DEBUG, which `litellm.set_verbose` and LITELLM_LOG=DEBUG ask for: its options, not what it says."""
+    """Log each call at level DEBUG, which `litellm.set_verbose` and LITELLM_LOG=DEBUG enable: its options, not its content."""
     if setting("set_verbose") and verbose_logger.level > logging.DEBUG:
         _turn_on_debug()
     if verbose_logger.isEnabledFor(logging.DEBUG):

@@ -1,4 +1,4 @@
-"""Many calls at once, and calls with retries, under litellm's names."""
+"""Concurrent calls, and calls with retries, under litellm's names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.errors import HeadraceError
 
 
 def batch_completion(model: str, messages: Sequence[Any], *, max_workers: int = 100, **options: Any) -> list[Any]:
-    """One answer for each list of messages, in their order; the exception of one that failed stands in its place."""
+    """One response for each list of messages, in order; a failed one is replaced by its exception."""
 
     def one(conversation: Any) -> Any:
         try:
@@ -25,15 +25,15 @@ def batch_completion(model: str, messages: Sequence[Any], *, max_workers: int = 
 
 
 async def abatch_completion(model: str, messages: Sequence[Any], **options: Any) -> list[Any]:
-    """The same on the running loop."""
+    """`batch_completion` on the running event loop."""
     calls = [headrace.acompletion(model, conversation, **options) for conversation in messages]
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
 def batch_completion_models(*args: Any, models: str | Sequence[str] = (), deployments: Sequence[Any] = (), **options: Any) -> Any:
-    """One conversation to several models at once: the first answer; the last failure where nobody answers.
+    """Send one conversation to several models at once and return the first response. Raises the last error if all fail.
 
-    deployments: mappings of options instead, each with its model.
+    deployments: mappings of options, each with its model, instead of `models`.
     """
     asked = _each(models, deployments, options)
     pool = ThreadPoolExecutor(max(1, len(asked)))
@@ -43,14 +43,14 @@ def batch_completion_models(*args: Any, models: str | Sequence[str] = (), deploy
             if (failure := done.exception()) is None:
                 return done.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # nobody waits for the slower ones
+        pool.shutdown(wait=False, cancel_futures=True)  # do not wait for the slower ones
     if failure is not None:
         raise failure
     return None
 
 
 def batch_completion_models_all_responses(*args: Any, models: str | Sequence[str] = (), **options: Any) -> list[Any]:
-    """One conversation to several models at once: the answers of all that answer, in the order of the models."""
+    """Send one conversation to several models at once and return all successful responses, in the order of the models."""
     with ThreadPoolExecutor(max(1, len(asked := _each(models, (), options)))) as pool:
         running = [pool.submit(headrace.completion, *args, **own) for own in asked]
     return [done.result() for done in running if done.exception() is None]
@@ -63,7 +63,7 @@ def _each(models: str | Sequence[str], deployments: Sequence[Any], options: dict
 
 
 def completion_with_fallbacks(model: str, messages: Sequence[Any], *, fallbacks: Sequence[Any] = (), **options: Any) -> Any:
-    """A completion with other models behind its own."""
+    """A completion with fallback models."""
     options["fallbacks"] = fallbacks
     return headrace.completion(model, messages, **options)
 
@@ -85,6 +85,6 @@ async def acompletion_with_retries(model: str, messages: Sequence[Any], *, num_r
 
 
 def mock_completion(model: str, messages: Sequence[Any], stream: bool = False, **options: Any) -> Any:
-    """A completion that is made here: of `mock_response`, or of a sentence that says so."""
+    """A completion without a provider, from `mock_response` or a default sentence."""
     made: dict[str, Any] = {"api_key": "mock", "mock_response": "This is a mock request", **options}
     return headrace.completion(model, messages, stream=stream, **made)  # type: ignore[call-overload]

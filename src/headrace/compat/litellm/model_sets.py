@@ -1,4 +1,4 @@
-"""litellm's lists of models, one for each provider and kind: `litellm.anthropic_models`, `litellm.open_ai_embedding_models`, …"""
+"""litellm's sets of models by provider and kind: `litellm.anthropic_models`, `litellm.open_ai_embedding_models`, …"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.models.facts import Facts, catalogue
 
 
 class Which(NamedTuple):
-    """Rows of the catalogue: of a provider, by how its name there begins, and of a mode where there is one."""
+    """Selects rows of the model catalogue by litellm's provider name and, if given, by mode."""
 
     provider: str
     mode: str = ""
@@ -37,11 +37,11 @@ MODEL_SETS: Final[Mapping[str, Which]] = {
         )
     },
 }  # fmt: skip
-"""What stands in each."""
+"""The selection behind each set."""
 
 
 def made(name: str) -> set[str]:
-    """The names of the catalogue's models in a set, new for whoever asks."""
+    """The names of the catalogue's models in a set; a new set each time."""
     which = MODEL_SETS[name]
     return {model for model, facts in catalogue.table().items() if model != "sample_spec" and _is(which, facts)}
 

@@ -1,4 +1,4 @@
-"""`litellm.modify_params`: chats changed so that a provider takes them."""
+"""`litellm.modify_params`: adapts chats that a provider would otherwise reject."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.providers.rows import Provider
 
 
 def provider_of(call: Call) -> Provider | None:
-    """Whose a call's model is; None for a Router's group, and for nobody's."""
+    """The provider of a call's model; None for a Router's group or an unknown model."""
     try:
         return resolve(call.model, custom_llm_provider=call.control.get("custom_llm_provider")).provider
     except HeadraceError:
@@ -23,12 +23,13 @@ def provider_of(call: Call) -> Provider | None:
 
 
 _PARTICULAR: Final = frozenset({"anthropic_messages", "bedrock_converse"})
-"""Dialects that refuse conversations which others take."""
+"""Dialects that reject conversations which others accept."""
 
 
 def modified(call: Call) -> Call:
-    """A chat made such that a provider takes it: no more output than the model can write, tools declared where their calls are in the
-    conversation, a user's message first."""
+    """The chat made acceptable: output capped to the model's maximum, a tool declared if the conversation has tool
+    calls, a user message first.
+    """
     body: dict[str, Any] = {**call.body, **_fitting_output(call)}
     provider = provider_of(call)
     prompt = call.prompt
@@ -59,7 +60,7 @@ def _fitting_output(call: Call) -> dict[str, int]:
 
 
 def _begun(messages: Any) -> Any:
-    """With a user's message before the assistant's first."""
+    """The messages with a user message before the assistant's first."""
     at = next((at for at, message in enumerate(messages) if _field(message, "role") not in ("system", "developer")), None)
     if at is not None and _field(messages[at], "role") == "user":
         return messages

@@ -1,4 +1,4 @@
-"""Exceptions that litellm has beyond ours, each one of ours as well."""
+"""litellm's exceptions beyond headrace's own, each a subclass of one of those."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ModelNotMappedError = NotFoundError
 
 
 class RouterRateLimitError(RateLimitError):
-    """No deployment of a group has room; ours are `QueueFull` and `QueueTimeout`."""
+    """No deployment of a group has capacity; headrace itself raises `QueueFull` and `QueueTimeout`."""
 
 
 class JSONSchemaValidationError(APIConnectionError):
-    """An answer that is not of the schema that was asked for."""
+    """A response that does not match the requested schema."""
 
     def __init__(self, model: str, llm_provider: str, raw_response: str, schema: str) -> None:
         super().__init__("the answer is not of the schema that was asked for", llm_provider, model)
@@ -25,7 +25,7 @@ class JSONSchemaValidationError(APIConnectionError):
 
 
 class ImageFetchError(BadRequestError):
-    """A picture that could not be fetched."""
+    """An image that could not be fetched."""
 
 
 class MockException(HeadraceError):
@@ -35,7 +35,7 @@ class MockException(HeadraceError):
 
 
 class MidStreamFallbackError(ServiceUnavailableError):
-    """A stream that broke off; ours carry what was received (`received`)."""
+    """An interrupted stream; headrace's own errors carry what was received (`received`)."""
 
 
 class GuardrailRaisedException(Exception):

@@ -1,4 +1,4 @@
-"""Where everything is that litellm's programs import: a table from name to object, and one of the paths it can be imported from."""
+"""Where litellm's names are found: a table of names and their objects, and one of import paths and their names."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
 
 _SAME: Final[Mapping[str, tuple[str, str]]] = {
     "CustomStreamWrapper": (f"{_HERE}.wrapper", "CustomStreamWrapper"),
-    "anthropic_messages": ("headrace.speaking", "aanthropic_messages"),  # there it is a coroutine function
+    "anthropic_messages": ("headrace.speaking", "aanthropic_messages"),  # a coroutine function there
     "ResponseAPIUsage": ("headrace.served", "ResponseUsage"),
     "ResponsesAPIStreamingIterator": ("headrace.streams", "AsyncStream"),
     "SyncResponsesAPIStreamingIterator": ("headrace.streams", "Stream"),
     "ModelGroupInfo": ("headrace.routing.groups", "ModelGroupInfo"),
     "supports_temperature": (f"{_HERE}.questions", "supports_temperature"),
 }
-"""What has another name here."""
+"""Names that differ here."""
 
 _EXCEPTIONS: Final = {
     name: ("headrace.errors", name)
@@ -113,7 +113,7 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     **{name: (home, name) for home, group in _OWN.items() for name in group},
     **_SAME,
 }
-"""Every name, and the module and attribute that it is."""
+"""Every name, with the module and attribute it refers to."""
 
 _ANY: Final = ("*",)
 
@@ -186,17 +186,17 @@ PATHS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.proxy.common_utils": (),
     "litellm.proxy.common_utils.callback_utils": ("add_guardrail_to_applied_guardrails_header",),
 }
-"""Every path, and the names under it; `*` for all there are."""
+"""Every import path, and its names; `*` for all of `NAMES`."""
 
 _AT: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     (path, name): ("headrace.speaking", ours)
     for path in ("litellm.anthropic.messages", "litellm.anthropic_interface.messages")
     for name, ours in (("create", "anthropic_messages"), ("acreate", "aanthropic_messages"))
 } | {("litellm", "openai"): ("openai", "")}
-"""What a name means at one path."""
+"""Names with a meaning of their own at one path."""
 
 BOTH: Final = frozenset(("litellm", name) for name in ("responses",))
-"""Functions that have the name of a module below: importing that does not take their place."""
+"""Functions that share their name with a submodule, whose import must not replace them."""
 
 _SHOWN_ERRORS: Final = frozenset({
     "APIConnectionError", "APIError", "APIResponseValidationError", "AuthenticationError", "BadGatewayError", "BadRequestError",
@@ -204,11 +204,11 @@ _SHOWN_ERRORS: Final = frozenset({
     "InvalidRequestError", "JSONSchemaValidationError", "NotFoundError", "OpenAIError", "RateLimitError", "RouterRateLimitError",
     "ServiceUnavailableError", "UnprocessableEntityError", "UnsupportedParamsError",
 })  # fmt: skip
-"""Exceptions that `dir(litellm)` names: aider refuses to start when there are others."""
+"""The exceptions that `dir(litellm)` lists: aider refuses to start if there are others."""
 
 
 def home_of(path: str, name: str) -> tuple[str, str] | None:
-    """The module and attribute that `path.name` is; the attribute is empty for the module itself."""
+    """The module and attribute that `path.name` refers to; the attribute is empty for the module itself."""
     if found := _AT.get((path, name)):
         return found
     within = PATHS.get(path, ())
@@ -216,7 +216,7 @@ def home_of(path: str, name: str) -> tuple[str, str] | None:
 
 
 def listed(path: str) -> frozenset[str]:
-    """What `dir` of a module tells."""
+    """The names that `dir` of a module lists."""
     within = NAMES if PATHS[path] == _ANY else PATHS[path]
     if path != "litellm":
         return frozenset(within)
@@ -237,11 +237,11 @@ _INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("litellm_logging", "callbacks are told by litellm.callbacks and litellm.success_callback"),
     *INSTEAD,
 )
-"""What to use in the place of what is not there, by a part of its name."""
+"""What to use in place of a missing name, by a substring of its path."""
 
 
 def missing(path: str, name: str) -> str:
-    """What to say about a name that is not there."""
+    """The error message for a missing name."""
     close = difflib.get_close_matches(name, NAMES, 1, 0.8)
     instead = next((use for part, use in _INSTEAD if part in f"{path}.{name}"), "") or (
         f"did you mean {close[0]}?" if close else "use headrace's own API, or litellm itself"

@@ -1,4 +1,4 @@
-"""`litellm.client_session`, `aclient_session` and `ssl_verify`: by which client calls go out, and whose certificates they trust."""
+"""`litellm.client_session`, `aclient_session` and `ssl_verify`: a program's own HTTP client and certificate verification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.runtime.worlds import RealWorlds
 
 
 def by_their_client(ports: Ports, call: Call) -> tuple[Ports, Call]:
-    """The ports with the program's own HTTP client, or its own way to verify, where it set one, or gave the call a `client`."""
+    """The ports with the program's own HTTP client or verification, if configured or passed as `client`."""
     given = call.control.get("client")
     if given is None:
         return _standing(ports), call
@@ -29,7 +29,7 @@ def by_their_client(ports: Ports, call: Call) -> tuple[Ports, Call]:
 
 
 def _session_of(client: Any, blocking: bool) -> tuple[Any, dict[str, Any]]:
-    """The httpx client behind litellm's HTTP handlers or a client of OpenAI's SDK, and what of the latter says where calls go."""
+    """The httpx client inside litellm's HTTP handlers or an OpenAI SDK client, and the latter's base URL, key and other call options."""
     session = getattr(client, "_client", None) or getattr(client, "client", None) or client
     if not hasattr(session, "send") or inspect.iscoroutinefunction(session.send) is blocking:
         form = "a blocking" if blocking else "an async"
@@ -41,7 +41,7 @@ def _session_of(client: Any, blocking: bool) -> tuple[Any, dict[str, Any]]:
 
 
 def _standing(ports: Ports) -> Ports:
-    """By what the module's settings say."""
+    """The ports as the module's settings configure them."""
     session = setting("client_session" if ports.blocking else "aclient_session")
     if session is not None:
         return msgspec.structs.replace(ports, transport=_over(session, ports.blocking))
@@ -53,7 +53,7 @@ def _standing(ports: Ports) -> Ports:
 
 
 def _verification(verify: Any) -> Any:
-    """False, or a path of authorities; texts as environment variables give them."""
+    """False, True, or the path of CA certificates; accepts strings as environment variables have them."""
     if isinstance(verify, str) and verify.strip().lower() in ("true", "false"):
         return verify.strip().lower() == "true"
     if isinstance(verify, str) and not os.path.exists(verify):

@@ -1,4 +1,4 @@
-"""Exceptions that are the OpenAI SDK's as well, whichever is installed: `except openai.RateLimitError` catches ours."""
+"""Adds the OpenAI SDK's exceptions as bases of headrace's, if it is installed: `except openai.RateLimitError` catches ours."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ THEIRS: Final[dict[str, str]] = {
     "PaymentRequiredError": "APIStatusError", "Timeout": "APITimeoutError", "APIConnectionError": "APIConnectionError",
     "APIError": "APIError", "APIResponseValidationError": "APIResponseValidationError",
 }  # fmt: skip
-"""litellm's classes, and the SDK's that each is one of."""
+"""litellm's exception classes and the SDK class that each derives from."""
 
 
 def bind() -> None:
-    """Make our classes the SDK's as well, if it is loaded. Who does not use it does not pay for it."""
+    """Add the SDK's classes as bases, if it is loaded. Programs that do not use it pay nothing."""
     sdk = sys.modules.get("openai")
     if sdk is None or not hasattr(sdk, "APIStatusError"):
         return
@@ -34,7 +34,7 @@ def bind() -> None:
 
 
 class Watcher(MetaPathFinder):
-    """Notices when the SDK is imported after us."""
+    """An import hook that binds the classes when the SDK is imported later."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "openai":

@@ -1,6 +1,6 @@
-"""Opik: every call is a span, in a trace of its own or in the caller's, over Opik's REST API.
+"""Opik: reports every call as a span, in a trace of its own or in the caller's, over Opik's REST API.
 
-Addresses and fields: comet.com/docs/opik/reference/rest-api (read 2026-11).
+URLs and fields: comet.com/docs/opik/reference/rest-api (read 2026-11).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _PROVIDERS: Final[Mapping[str, str]] = {
 
 
 class OpikLogger(ServiceLogger):
-    """`callbacks = ["opik"]`. Each argument may stand in the environment (OPIK_URL_OVERRIDE, OPIK_API_KEY, OPIK_WORKSPACE,
-    OPIK_PROJECT_NAME) or in `~/.opik.config`.
+    """`callbacks = ["opik"]`. Each argument may come from the environment (OPIK_URL_OVERRIDE, OPIK_API_KEY,
+    OPIK_WORKSPACE, OPIK_PROJECT_NAME) or from `~/.opik.config`.
 
-    `metadata={"opik": {"current_span_data": …, "tags": […], "thread_id": …, "project_name": …}}` of a call says where its span belongs.
+    A call's `metadata={"opik": {"current_span_data": …, "tags": […], "thread_id": …, "project_name": …}}` places its span.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class OpikLogger(ServiceLogger):
 
 
 def _configured(name: str, given: str | None) -> str | None:
-    """What was given, else the environment's, else the file's."""
+    """The argument, else the environment's value, else the file's."""
     found = given or os.environ.get(f"OPIK_{name.upper()}")
     if found is None and (file := FILE.expanduser()).is_file():
         import configparser  # late: few machines have the file
@@ -61,7 +61,7 @@ def _configured(name: str, given: str | None) -> str | None:
 def _described(
     kwargs: Mapping[str, Any], answer: Any, start: datetime, end: datetime, project: str
 ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The trace where the call begins one, and its span."""
+    """The trace, if the call starts one, and its span."""
     metadata = dict(kwargs["metadata"])
     said = dict(metadata.pop("opik", None) or {})
     trace_id, parent = _place(said.pop("current_span_data", None))
@@ -95,7 +95,7 @@ def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(current: Any) -> tuple[str | None, str | None]:
-    """The caller's trace and the span that the call stands under: a mapping, or an object of Opik's."""
+    """Ids of the caller's trace and parent span, from a mapping or an object of Opik's."""
     if isinstance(current, Mapping):
         return current.get("trace_id"), current.get("id")
     return getattr(current, "trace_id", None), getattr(current, "id", None)
@@ -103,7 +103,7 @@ def _place(current: Any) -> tuple[str | None, str | None]:
 
 def _said(kwargs: Mapping[str, Any], answer: Any) -> dict[str, Any]:
     said = plain(answer)
-    if isinstance(said, Mapping) and "embedding" not in kwargs["call_type"]:  # vectors are no reading
+    if isinstance(said, Mapping) and "embedding" not in kwargs["call_type"]:  # embeddings are not worth displaying
         return {"choices": said["choices"]} if "choices" in said else dict(said)
     return {}
 
@@ -126,6 +126,6 @@ def _moment(moment: datetime) -> str:
 
 
 def uuid7(moment: datetime) -> str:
-    """RFC 9562's, whose first 48 bits are the moment in milliseconds: Opik refuses ids of another time."""
+    """A version 7 UUID (RFC 9562), whose first 48 bits are `moment` in milliseconds: Opik rejects ids of another time."""
     bits = (nanoseconds(moment) // 1_000_000) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
     return str(uuid.UUID(int=bits))

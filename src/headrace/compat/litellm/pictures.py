@@ -1,4 +1,4 @@
-"""How large a picture is, from its first bytes: for programs that reckon what it costs."""
+"""Image dimensions from the first bytes of a file, for programs that estimate an image's cost."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 Size = tuple[int, int]
 
 UNKNOWN: Final = (0, 0)
-"""Of what is no picture that is known here, or only an address: nothing is fetched."""
+"""Dimensions of unknown formats and of plain URLs, since nothing is fetched."""
 
 
 def get_image_dimensions(data: str) -> Size:
-    """(width, height) in pixels of a picture given as base64 or as a data: address; (0, 0) where they cannot be told."""
+    """(width, height) in pixels of an image given as base64 or as a data: URL; (0, 0) if unknown."""
     try:
         head = base64.b64decode(data.rpartition(",")[2][: _READ * 4 // 3 // 4 * 4])
     except ValueError:
@@ -27,7 +27,7 @@ def get_image_dimensions(data: str) -> Size:
 
 
 _READ: Final = 256 * 1024
-"""Bytes that are looked at: a JPEG tells its size behind its previews."""
+"""Bytes inspected: a JPEG's dimensions follow its embedded previews."""
 
 
 def _png(head: bytes) -> Size:
@@ -41,7 +41,7 @@ def _gif(head: bytes) -> Size:
 
 
 def _jpeg(head: bytes) -> Size:
-    """Segment by segment to the frame's own (ITU T.81, B.2.2)."""
+    """Walks the segments up to the frame header (ITU T.81, B.2.2)."""
     at = 2
     while True:
         mark, length = head[at + 1], struct.unpack(">H", head[at + 2 : at + 4])[0]
@@ -52,7 +52,7 @@ def _jpeg(head: bytes) -> Size:
 
 
 def _webp(head: bytes) -> Size:
-    """Extended, lossless, lossy (RFC 9649)."""
+    """Extended, lossless or lossy format (RFC 9649)."""
     kind = head[12:16]
     if kind == b"VP8X":
         return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1

@@ -1,4 +1,4 @@
-"""What litellm's programs ask without calling: whose a model is, what it can do, what it takes, which keys are there."""
+"""litellm's queries that make no call: a model's provider, its capabilities and parameters, and which keys are set."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from headrace.providers.catalog import catalog, find_base_url, find_key, resolve
 def get_llm_provider(
     model: str, custom_llm_provider: str | None = None, api_base: str | None = None, api_key: str | None = None, litellm_params: Any = None
 ) -> tuple[str, str, str | None, str | None]:
-    """(the provider's own name for the model, the provider, its key, its address). Raises BadRequestError for a name of nobody's."""
-    if model == "*":  # any model, of whoever it will be
+    """(the provider's name for the model, the provider, its key, its base URL). Raises BadRequestError for an unknown model."""
+    if model == "*":  # any model of any provider
         return model, "openai", api_key, api_base
     proxied = getattr(litellm_params, "use_litellm_proxy", None) or setting("use_litellm_proxy") or get_secret_bool("USE_LITELLM_PROXY")
     if proxied:
@@ -34,14 +34,14 @@ def get_llm_provider(
     address = api_base or (find_base_url(provider, os.environ) or provider.base_url or None if openai_like else None)
     key = api_key or (find_key(provider, os.environ) if openai_like else None)
     if key is None and openai_like and not provider.needs_key:
-        key = "fake-api-key"  # litellm's, for clients that insist on one
+        key = "fake-api-key"  # as in litellm, for clients that require a key
     return found.model, _their_name(provider.name, found.model, model.partition("/")[0]), key, address
 
 
 def _their_name(provider: str, model: str, said: str) -> str:
-    """What litellm calls a provider, which has a name of its own for some of its models; every one of them is understood here.
+    """litellm's name of a provider, which differs for some models; headrace accepts all of them.
 
-    said: what the whole name begins with.
+    `said`: the prefix of the full model name.
     """
     return (
         said
@@ -51,7 +51,7 @@ def _their_name(provider: str, model: str, said: str) -> str:
 
 
 _SPELLED: Final = frozenset({"ollama_chat", "sagemaker", "text-completion-openai", "cohere_chat", "cohere", "ai21_chat", "ai21"})
-"""Names of litellm's that stand for one of ours, and are given back as they were said."""
+"""litellm's provider names that are aliases here, returned as given."""
 
 _BY_MODEL: Final = (
     ("openai", r"gpt-3\.5-turbo-instruct|davinci-002|babbage-002|ft:(davinci|babbage)-002", "text-completion-openai"),
@@ -61,7 +61,7 @@ _BY_MODEL: Final = (
 
 
 def get_optional_params(model: str, custom_llm_provider: str | None = None, **options: Any) -> dict[str, Any]:
-    """The options that were given; what a provider makes of them is the dialect's affair, at the call."""
+    """The options that were given; the dialect converts them at the call."""
     known = (*OPENAI_CHAT_COMPLETION_PARAMS, "thinking")
     return {name: value for name, value in options.items() if value is not None and name in known}
 
@@ -98,7 +98,7 @@ def supports_temperature(model: str, custom_llm_provider: str | None = None) -> 
 def validate_environment(
     model: str | None = None, api_key: str | None = None, api_base: str | None = None, api_version: str | None = None
 ) -> dict[str, Any]:
-    """Whether the key that a model needs is in the environment, and which variables would hold it."""
+    """Whether the key that a model needs is in the environment, and the variables that are missing."""
     provider = provider_or_none(model or "", None)
     if provider is None or api_key or not provider.needs_key or find_key(provider, os.environ):
         return {"keys_in_environment": provider is not None, "missing_keys": []}
@@ -113,12 +113,12 @@ _KEYS: Final[Mapping[str, Sequence[str]]] = {
     "bedrock": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "vertex_ai": ("VERTEXAI_PROJECT", "VERTEXAI_LOCATION"),
 }
-"""Variables that litellm names for clouds, whose calls need more than one."""
+"""litellm's variables for clouds, which need several."""
 
 
 def check_valid_key(model: str, api_key: str) -> bool:
-    """Whether a call with the key is let in: one is made."""
-    from headrace.api import completion  # late: the one question here that calls
+    """Whether the provider accepts the key. Makes a call."""
+    from headrace.api import completion  # late: nothing else here makes a call
 
     try:
         completion(model, [{"role": "user", "content": "Hey, how's it going?"}], api_key=api_key, max_tokens=10)
@@ -130,7 +130,7 @@ def check_valid_key(model: str, api_key: str) -> bool:
 
 
 def get_model_cost_map(url: str = "") -> dict[str, Any]:
-    """All that is known of models; nothing is fetched."""
+    """All known model facts; nothing is fetched."""
     return catalogue.table()
 
 
@@ -151,7 +151,7 @@ def get_secret_bool(secret_name: str, default_value: bool | None = None) -> bool
 
 
 def get_secret(secret_name: str, default_value: Any = None, optional_params: Any = None) -> Any:
-    """A variable of the environment, by its name or as `os.environ/NAME`; the texts "true" and "false" as what they say."""
+    """An environment variable, by name or as `os.environ/NAME`; "true" and "false" become booleans."""
     value = get_secret_str(secret_name, default_value)
     return value if get_secret_bool(secret_name) is None else get_secret_bool(secret_name)
 
@@ -161,41 +161,41 @@ def get_secret_str(secret_name: str, default_value: str | None = None) -> str | 
 
 
 def get_standard_openai_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a call's options those that are OpenAI's."""
+    """Those of a call's options that OpenAI defines."""
     return {name: value for name, value in params.items() if name in OPENAI_CHAT_COMPLETION_PARAMS}
 
 
 def get_content_from_model_response(response: Any) -> str:
-    """What all choices of a whole answer, or of a chunk, say, one after the other."""
+    """The concatenated text of all choices of a response or chunk."""
     said = (getattr(choice, "message", None) or getattr(choice, "delta", None) for choice in response.choices)
     return "".join((one.get("content") or "") for one in said if one is not None)
 
 
 def load_credentials_from_list(kwargs: dict[str, Any]) -> None:
-    """Named credentials belong to LiteLLM's proxy; there are none to fill in."""
+    """Does nothing: named credentials are a feature of LiteLLM's proxy."""
 
 
 def validate_and_fix_thinking_param(thinking: Any) -> Any:
-    """`thinking` with `budgetTokens` under its proper name."""
+    """`thinking` with `budgetTokens` renamed to `budget_tokens`."""
     if not isinstance(thinking, Mapping) or "budgetTokens" not in thinking:
         return thinking
     return {"budget_tokens" if name == "budgetTokens" else name: value for name, value in thinking.items()}
 
 
 def peek_reasoning_summary_aliases(optional_params: Mapping[str, Any]) -> Any:
-    """How thoughts are to be summed up, in either spelling, among the options or in their `extra_body`."""
+    """The reasoning summary option, in either spelling, from the options or their `extra_body`."""
     extra = optional_params.get("extra_body")
     places = (optional_params, extra if isinstance(extra, Mapping) else {})
     return next((place[name] for place in places for name in ("reasoningSummary", "reasoning_summary") if name in place), None)
 
 
 def responses_api_bridge_check(model: str, custom_llm_provider: str, **_: Any) -> tuple[dict[str, Any], str]:
-    """(facts, the provider's name for the model): no chat is sent as a response unless it is asked for."""
+    """(facts, the provider's name for the model). Chats are never sent through the Responses API implicitly."""
     return dict(catalogue.find(model, custom_llm_provider) or {}), model
 
 
 class ProviderConfigManager:
-    """litellm's table of transformations; a dialect does their work here."""
+    """litellm's table of transformations, which headrace's dialects replace."""
 
     @staticmethod
     def get_provider_responses_api_config(provider: Any = None, model: str | None = None) -> None:
@@ -203,10 +203,10 @@ class ProviderConfigManager:
 
 
 def exception_type(model: str = "", original_exception: Any = None, custom_llm_provider: str = "", *_: Any, **__: Any) -> Any:
-    """Raise an exception of anybody's as one of ours; its status decides."""
-    from headrace.dialects.failures import read_error  # late: for programs that sort exceptions of their own
-    from headrace.errors import APIConnectionError, error_of  # late as well
-    from headrace.wire import Headers, HttpResponse  # late as well
+    """Raise any exception as the matching HeadraceError, by its status."""
+    from headrace.dialects.failures import read_error  # late: for programs that classify exceptions themselves
+    from headrace.errors import APIConnectionError, error_of  # late: see above
+    from headrace.wire import Headers, HttpResponse  # late: see above
 
     if isinstance(original_exception, HeadraceError):
         raise original_exception
@@ -229,7 +229,7 @@ def _embedders() -> list[str]:
 
 
 def _houses() -> list[Any]:
-    from headrace.compat.litellm.values import LlmProviders  # late: an enumeration of all providers
+    from headrace.compat.litellm.values import LlmProviders  # late: an enum of all providers
 
     return list(LlmProviders)
 
@@ -246,7 +246,7 @@ _TABLES: Final[Mapping[str, Callable[[], Any]]] = {
 
 
 def __getattr__(name: str) -> Sequence[Any] | Mapping[str, Any]:
-    """Tables are made when somebody asks."""
+    """Tables are built on first access."""
     if name not in _TABLES:
         raise AttributeError(name)
     made: Any = _TABLES[name]()

@@ -1,4 +1,4 @@
-"""`litellm.enable_json_schema_validation`: answers held to the schema that was asked for."""
+"""`litellm.enable_json_schema_validation`: validates responses against the requested schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.compat.litellm.texts import validate_schema
 
 
 def checked(call: Call, answer: Any) -> None:
-    """Raises JSONSchemaValidationError where the answer is not of the call's `response_format`. Needs the package `jsonschema`."""
+    """Raises JSONSchemaValidationError if the response does not match the call's `response_format`. Needs the package `jsonschema`."""
     if not call.control.get("enable_json_schema_validation", setting("enable_json_schema_validation")):
         return
     wanted = call.body.get("response_format")

@@ -1,4 +1,4 @@
-"""Loggers of services that take JSON over HTTP: what a call was is sent in a thread beside it."""
+"""Loggers for services that accept JSON over HTTP, sent from a background thread."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from headrace.compat.litellm.listening import CustomLogger
 from headrace.compat.litellm.logs import verbose_logger
 
 PATIENCE: Final = 10.0
-"""Seconds a service may take. Nobody waits for it but the thread that tells it."""
+"""Seconds until a request to a service times out. Only the background thread waits for it."""
 
 
 class ServiceLogger(CustomLogger):
-    """To be subclassed: `write` says what to send. Whoever is called in an event loop sends from a thread of it."""
+    """Base class: `write` defines the requests. In an event loop, they are sent from a thread."""
 
     def write(self, kwargs: Mapping[str, Any], answer: Any, start: datetime, end: datetime) -> list[tuple[str, Mapping[str, str], Any]]:
-        """(address, headers, body) of each request about a call; `kwargs["exception"]` says of a failed one why."""
+        """(url, headers, body) of each request about a call; for a failed one, `kwargs["exception"]` is its error."""
         raise NotImplementedError
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
@@ -36,20 +36,20 @@ class ServiceLogger(CustomLogger):
 
 
 def post(address: str, headers: Mapping[str, str], body: Any) -> None:
-    """Send it as JSON. A service that refuses it, or is away, is told of in the log, without what was sent."""
-    import urllib.request  # late: it loads what few programs need
+    """POST a body as JSON. Errors are logged, without the body."""
+    import urllib.request  # late: it loads much that few programs need
 
     sent = {"content-type": "application/json", **headers}
     request = urllib.request.Request(address, encode(body), sent, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             answer.read()
-    except OSError as error:  # HTTPError is one
+    except OSError as error:  # including HTTPError
         verbose_logger.error("%s did not take what was logged: %s", address, error)
 
 
 def plain(value: Any) -> Any:
-    """As JSON says it."""
+    """A value in plain JSON types."""
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 

@@ -1,4 +1,4 @@
-"""What litellm's settings make of a call: read at every call, from the module as it is then."""
+"""Applies litellm's settings to a call, reading them from the module at every call."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FOR_DIRECT: Final[Mapping[str, str]] = {
     "organization": "organization", "vertex_project": "vertex_project", "vertex_location": "vertex_location", "headers": "headers",
     "model_fallbacks": "fallbacks",
 }  # fmt: skip
-"""Settings for calls that name no deployment, and the option that each stands for: a Router's have their own."""
+"""Settings for calls without a Router, and the option each stands for; a Router has its own."""
 
 _FOR_ROUTERS: Final = (
     "num_retries", "allowed_fails", "default_fallbacks", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks",
 )  # fmt: skip
-"""Settings that a Router takes over when it is made, unless it is told otherwise."""
+"""Settings that a Router adopts when it is created, unless given as arguments."""
 
 
 def applied(call: Call, routed: bool) -> Call:
-    """The call as the settings want it. What the caller said himself stands."""
+    """The call with the settings applied. The caller's own options take precedence."""
     custom.register(setting("custom_provider_map"))
     if setting("drop_params"):
         call.control.setdefault("drop_params", True)
@@ -38,10 +38,11 @@ def applied(call: Call, routed: bool) -> Call:
 
 
 def for_routers() -> dict[str, Any]:
-    """What a Router that is made now takes over."""
+    """The settings that a new Router adopts."""
     custom.register(setting("custom_provider_map"))
     found = {name: setting(name) for name in _FOR_ROUTERS} | {"timeout": setting("request_timeout")}
-    # Programs written for litellm make Routers first and see at the call whose key is missing; their tests have none and mock the answers.
+    # Programs written for litellm create Routers without keys and learn of a missing one at the call; their tests have
+    # none and mock responses.
     return {name: value for name, value in found.items() if value} | {"require_keys": False}
 
 
@@ -63,7 +64,7 @@ def _direct(call: Call) -> Call:
 
 
 def _house_key(call: Call) -> str | None:
-    """`litellm.openai_key` and its like."""
+    """`litellm.openai_key` and the like."""
     provider = provider_of(call)
     key: str | None = None if provider is None else setting(f"{provider.name}_key")
     return key

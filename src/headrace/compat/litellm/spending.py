@@ -1,4 +1,4 @@
-"""`litellm.max_budget`: what a process may spend, in dollars; `litellm._current_cost` is what it has spent."""
+"""`litellm.max_budget`: the process's budget in dollars; `litellm._current_cost` is what it has spent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _lock: Final = threading.Lock()
 
 
 async def within_budget(handler: Handler, ports: Ports, call: Call) -> Any:
-    """The handler's answer, its cost added. Raises BudgetExceededError once more than the budget is spent.
+    """The handler's response, with its cost recorded. Raises BudgetExceededError once spending exceeds the budget.
 
-    As in litellm a call is let through while anything is left, so calls at the same time may spend more together; a Router's
+    As in litellm, a call is admitted while any budget is left, so concurrent calls may overspend; a Router's
     `max_budget` is exact.
     """
     spent, most = setting("_current_cost") or 0.0, float(setting("max_budget"))

@@ -1,4 +1,4 @@
-"""Modules under litellm's names: made when asked for, every name looked up in the tables of `names`, settings kept as they are set."""
+"""Modules under litellm's names, created on demand. Attributes are looked up in the tables of `names`; settings are stored as set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.compat.litellm import names
 from headrace.compat.litellm.globals import DEFAULTS, SET
 
 VERSION: Final = "1.106.2"
-"""The release of litellm whose surface this is."""
+"""The litellm release whose interface is provided."""
 
 _modules: dict[str, StandIn] = {}
 
@@ -31,7 +31,7 @@ class StandIn(ModuleType):
         return vars(self)[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Importing `litellm.responses.main` must not take the place of the function `litellm.responses`.
+        # Importing `litellm.responses.main` must not replace the function `litellm.responses`.
         if isinstance(value, StandIn) and (self.__name__, name) in names.BOTH:
             return
         super().__setattr__(name, value)
@@ -47,7 +47,7 @@ class StandIn(ModuleType):
 
 
 def module(path: str) -> StandIn:
-    """The one module of a path in `names.PATHS`."""
+    """The module of a path in `names.PATHS`, created once."""
     if path not in _modules:
         made = StandIn(path, "headrace in litellm's place")
         made.__spec__ = ModuleSpec(path, Finder(), origin="headrace", is_package=True)
@@ -58,12 +58,12 @@ def module(path: str) -> StandIn:
 
 
 def setting(name: str) -> Any:
-    """What `litellm.name` is now; None where nobody has set it or looked at it."""
+    """The current value of `litellm.name`; None if it was never set or read."""
     return vars(module("litellm")).get(name)
 
 
 def _find(path: str, name: str) -> Any:
-    """A module's attribute: an object of the tables, a setting, or a module below. Raises AttributeError that says what to use."""
+    """A module's attribute: an object from the tables, a setting, or a submodule. Raises AttributeError that says what to use instead."""
     if home := names.home_of(path, name):
         found = import_module(home[0])
         return getattr(found, home[1]) if home[1] else found
@@ -75,7 +75,7 @@ def _find(path: str, name: str) -> Any:
 
 
 class Finder(MetaPathFinder, Loader):
-    """Finds the modules, and the distribution that programs ask for litellm's version."""
+    """Finds the modules, and the distribution whose version programs query."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname.partition(".")[0] != "litellm":
@@ -88,10 +88,10 @@ class Finder(MetaPathFinder, Loader):
         return module(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: its names are looked up when asked for."""
+        """Does nothing: attributes are looked up on access."""
 
     def find_distributions(self, context: DistributionFinder.Context | None = None) -> Iterable[Distribution]:
-        if context is None or context.name in (None, "litellm"):  # of all, or of this one
+        if context is None or context.name in (None, "litellm"):  # all distributions, or this one
             yield _Metadata()
 
 

@@ -1,4 +1,4 @@
-"""Texts as tokens and back, messages cut to fit, functions as tools: litellm's helpers around a call."""
+"""litellm's helpers: tokenizing, trimming messages, functions as tools, schema validation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.models.info import find
 
 
 class Encoding:
-    """Token ids of one vocabulary, by tiktoken, which the program brings along; counting (`token_counter`) needs no ids."""
+    """A vocabulary's tokenizer, by the program's own tiktoken. Counting (`token_counter`) does not need it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -38,7 +38,7 @@ def _tokenizer(model: str, custom: Any) -> Any:
 
 
 def encode(model: str = "", text: str = "", custom_tokenizer: Any = None) -> list[int]:
-    """Token ids of a text."""
+    """The token ids of a text."""
     found = _tokenizer(model, custom_tokenizer).encode(text)
     return list(getattr(found, "ids", found))
 
@@ -49,7 +49,7 @@ def decode(model: str = "", tokens: Sequence[int] = (), custom_tokenizer: Any = 
 
 
 def create_pretrained_tokenizer(identifier: str, revision: str = "main", auth_token: str | None = None) -> dict[str, Any]:
-    """A tokenizer of Hugging Face's, for `custom_tokenizer`; needs the package `tokenizers`, and fetches with it."""
+    """A Hugging Face tokenizer for `custom_tokenizer`. Needs the package `tokenizers`, which downloads it."""
     made = theirs("tokenizers").Tokenizer.from_pretrained(identifier, revision=revision, token=auth_token)
     return {"type": "huggingface_tokenizer", "tokenizer": made}
 
@@ -65,10 +65,10 @@ def trim_messages(
     return_response_tokens: bool = False,
     max_tokens: int | None = None,
 ) -> Any:
-    """The system's messages and the newest of the others, as many as fit into `max_tokens`, else into a share of the model's window; the
-    first that does not fit loses its middle. Answers of tools at the end stay whole.
+    """System messages and the newest of the others, as many as fit into `max_tokens`, or into a share of the model's
+    context window. The first that does not fit is cut in the middle. Trailing tool results stay complete.
 
-    return_response_tokens: (messages, how many tokens are left), where there was something to trim.
+    return_response_tokens: return (messages, tokens left) if anything was trimmed.
     """
     window = (find(model) or {}).get("max_input_tokens") if model and max_tokens is None else None
     most = max_tokens if max_tokens is not None else int(window * trim_ratio) if window else None
@@ -93,11 +93,11 @@ def _tokens(model: str | None, messages: Sequence[Any]) -> int:
 
 
 LEAST: Final = 10
-"""Tokens worth filling with what is left of a message."""
+"""Minimum room, in tokens, for part of a message to be kept."""
 
 
 def _shortened(message: Any, room: int, model: str | None) -> Any:
-    """The message itself where it fits, else its beginning and its end; None where neither does."""
+    """The message if it fits, else its beginning and end; None if there is no room."""
     content = message.get("content")
     alone = _tokens(model, [message]) - PER_MESSAGE
     if alone <= room:
@@ -117,7 +117,7 @@ _JSON_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boo
 
 
 def function_to_dict(function: Callable[..., Any]) -> dict[str, Any]:
-    """A Python function as a tool's description, from its signature and docstring."""
+    """A tool description from a Python function's signature and docstring."""
     parameters = inspect.signature(function, eval_str=True).parameters
     properties = {name: {"type": _JSON_TYPES.get(parameter.annotation, "string")} for name, parameter in parameters.items()}
     required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
@@ -126,7 +126,7 @@ def function_to_dict(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def validate_schema(schema: Any, response: str) -> None:
-    """Raises JSONSchemaValidationError where `response` is not JSON of the schema; needs the package `jsonschema`."""
+    """Raises JSONSchemaValidationError if `response` is not JSON that matches the schema. Needs the package `jsonschema`."""
     checker = theirs("jsonschema")
     try:
         checker.validate(msgspec.json.decode(response), schema)
@@ -135,12 +135,12 @@ def validate_schema(schema: Any, response: str) -> None:
 
 
 def type_to_response_format_param(response_format: Any, ref_template: str | None = None) -> Any:
-    """A pydantic class as OpenAI's strict JSON schema; anything else as it is."""
+    """A pydantic class as OpenAI's strict JSON schema; any other value unchanged."""
     return as_json_schema(response_format)
 
 
 def safe_deep_copy(data: Any) -> Any:
-    """A copy as deep as it can be made."""
+    """A deep copy, or a shallow one where that fails."""
     try:
         return copy.deepcopy(data)
     except Exception:  # locks, clients, streams

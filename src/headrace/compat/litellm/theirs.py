@@ -1,4 +1,4 @@
-"""Packages that a program brings along, as it would for litellm. headrace needs none of them."""
+"""Optional packages that a program brings itself, as for litellm. headrace needs none of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.errors import ConfigurationError
 
 
 def theirs(package: str) -> Any:
-    """The program's own `package`. Raises ConfigurationError that says how to have it."""
+    """Import the program's own `package`. Raises ConfigurationError that tells how to install it."""
     try:
         return import_module(package)
     except ImportError:

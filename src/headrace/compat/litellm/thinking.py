@@ -1,5 +1,6 @@
-"""What litellm's answers of Claude's models have beside OpenAI's fields: `thinking_blocks`, a model's thoughts with what signs them, which
-come here as `reasoning_details`, and Anthropic's own counts of what a cache knew."""
+"""litellm's additions to responses of Claude models: `thinking_blocks`, which are signed reasoning (`reasoning_details`
+here), and Anthropic's own counts of cached tokens.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from headrace.objects import JsonObject
 
 
 def with_blocks(said: JsonObject) -> None:
-    """Put them on a message, or on a piece of one."""
+    """Add `thinking_blocks` to a message or delta."""
     details = vars(said).get("reasoning_details")
     blocks = [_block(detail) for detail in details if _is_claudes(detail)] if isinstance(details, list) else []
     if blocks:
@@ -19,7 +20,7 @@ def with_blocks(said: JsonObject) -> None:
 
 
 def _is_claudes(detail: Any) -> bool:
-    """Whether it may be given back to Anthropic's models; others' thoughts say whose they are."""
+    """Whether the reasoning may be sent back to Anthropic's models; other formats are labelled."""
     return isinstance(detail, Mapping) and str(detail.get("format") or "anthropic").startswith("anthropic")
 
 
@@ -30,12 +31,12 @@ def _block(detail: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_claudes(hidden: Mapping[str, Any]) -> bool:
-    """Whether an answer is of one of Claude's models, wherever it runs."""
+    """Whether a response is from a Claude model, on whichever cloud."""
     return "claude" in str(hidden.get("model")) or hidden.get("custom_llm_provider") == "anthropic"
 
 
 def with_cache_counts(usage: Any) -> None:
-    """What of a prompt a cache knew and what it took in, where Anthropic tells it and litellm's programs look for it."""
+    """Add Anthropic's counts of tokens read from and written to a cache, where litellm's programs look for them."""
     details = getattr(usage, "prompt_tokens_details", None)
     if details is not None:
         vars(usage).setdefault("cache_read_input_tokens", details.get("cached_tokens") or 0)
@@ -43,7 +44,7 @@ def with_cache_counts(usage: Any) -> None:
 
 
 def stream_chunk_builder(chunks: Iterable[Any] | None, messages: Sequence[Any] | None = None, **options: Any) -> Any:
-    """`headrace.stream_chunk_builder`, the pieces of thoughts put together as well."""
+    """`headrace.stream_chunk_builder`, which also joins thinking blocks."""
     answer = rebuild.stream_chunk_builder(map(_without_blocks, chunks or ()), messages, **options)
     for choice in getattr(answer, "choices", ()):
         if hasattr(choice, "message"):
@@ -52,7 +53,7 @@ def stream_chunk_builder(chunks: Iterable[Any] | None, messages: Sequence[Any] |
 
 
 def _without_blocks(chunk: Any) -> Any:
-    """Pieces of blocks are put together from the details that they were made of."""
+    """The chunk without partial blocks, which are rebuilt from `reasoning_details`."""
     if not isinstance(chunk, JsonObject) or not any("thinking_blocks" in choice.get("delta", ()) for choice in chunk.get("choices", ())):
         return chunk
     copied: Any = chunk.model_copy(deep=True)

@@ -1,4 +1,4 @@
-"""Tools and messages between OpenAI's words and others': those of the Model Context Protocol, and Anthropic's."""
+"""Converts tools and messages between OpenAI's format and those of the Model Context Protocol and Anthropic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.writing import translation_of, write
 
 
 def transform_mcp_tool_to_openai_tool(mcp_tool: Any) -> dict[str, Any]:
-    """A tool of an MCP session (of `mcp` 1 or 2) as a chat is given it."""
+    """A tool of an MCP session (`mcp` 1 or 2) as an OpenAI tool."""
     schema = getattr(mcp_tool, "input_schema", None) or getattr(mcp_tool, "inputSchema", None) or {}
     parameters = {"type": "object", "properties": {}, "additionalProperties": False, **schema}
     function = {"name": mcp_tool.name, "description": mcp_tool.description or "", "parameters": parameters, "strict": False}
@@ -22,7 +22,7 @@ def transform_mcp_tool_to_openai_tool(mcp_tool: Any) -> dict[str, Any]:
 
 
 def transform_openai_tool_call_request_to_mcp_tool_call_request(openai_tool: Any) -> Any:
-    """A model's tool call as the `CallToolRequestParams` of the program's own `mcp`. Arguments that are no JSON object become none."""
+    """A tool call as `CallToolRequestParams` of the program's own `mcp`. Arguments that are not a JSON object become empty."""
     function = openai_tool["function"]
     return theirs("mcp.types").CallToolRequestParams(name=function["name"], arguments=_arguments(function["arguments"]))
 
@@ -37,19 +37,19 @@ def _arguments(given: Any) -> dict[str, Any]:
 
 
 async def load_mcp_tools(session: Any, format: str = "mcp") -> list[Any]:
-    """The tools of an MCP session, in its own words or (`format="openai"`) in a chat's."""
+    """The tools of an MCP session, as MCP tools or (`format="openai"`) as OpenAI tools."""
     tools = list((await session.list_tools()).tools)
     return [transform_mcp_tool_to_openai_tool(tool) for tool in tools] if format == "openai" else tools
 
 
 async def call_openai_tool(session: Any, openai_tool: Any) -> Any:
-    """Have an MCP session do what a model's tool call asks for."""
+    """Execute a model's tool call in an MCP session."""
     asked = transform_openai_tool_call_request_to_mcp_tool_call_request(openai_tool)
     return await session.call_tool(name=asked.name, arguments=asked.arguments)
 
 
 def anthropic_messages_pt(messages: Sequence[Any], model: str, llm_provider: str = "anthropic") -> list[dict[str, Any]]:
-    """Messages as Anthropic's API takes them, the system's left out: it is a parameter of its own there."""
+    """Messages in Anthropic's format, without the system message, which is a separate parameter there."""
     call = prepare(CHAT, f"anthropic/{model.rpartition('/')[2]}", messages, False, {"max_tokens": 1})
     to = destination(call.model, {"api_key": "none is sent"})
     body: dict[str, Any] = msgspec.json.decode(write(call, to, translation_of(call, to)).body)

@@ -1,4 +1,4 @@
-"""Enumerations and plain values under litellm's names."""
+"""Enums and plain values under litellm's names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _FINISH_REASON_MAP: Final = {
 }  # fmt: skip
 
 
-class _Text(str, enum.Enum):  # noqa: UP042  # litellm's are of this kind
-    """A text that is an enumeration's member."""
+class _Text(str, enum.Enum):  # noqa: UP042  # as in litellm
+    """A str that is also an enum member."""
 
 
 LlmProviders = _Text("LlmProviders", {row.name.upper().replace("-", "_"): row.name for row in catalog()})  # type: ignore[call-overload]
@@ -59,7 +59,7 @@ ResponsesAPIStreamEvents = _Text(  # type: ignore[call-overload]
 
 
 class _Event(type):
-    """Events are one class here; each of litellm's is told by its `type`."""
+    """Metaclass for litellm's event classes: here all events are one class, told apart by `type`."""
 
     says: str
 
@@ -86,14 +86,14 @@ class _Call(type):
 
 
 class ResponseFunctionToolCall(metaclass=_Call):
-    """An item of Responses that calls a function."""
+    """An item of the Responses API that calls a function."""
 
 
 OutputFunctionToolCall = ResponseFunctionToolCall
 
 
 class _Policy(JsonObject):
-    """Counts by kind of failure; what is not given reads as None."""
+    """Counts by kind of failure; missing fields read as None."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -102,15 +102,15 @@ class _Policy(JsonObject):
 
 
 class RetryPolicy(_Policy):
-    """`TimeoutErrorRetries=3`, …: for `Router(retry_policy=…)`."""
+    """For `Router(retry_policy=…)`: `TimeoutErrorRetries=3`, …"""
 
 
 class AllowedFailsPolicy(_Policy):
-    """`InternalServerErrorAllowedFails=5`, …: for `Router(allowed_fails_policy=…)`."""
+    """For `Router(allowed_fails_policy=…)`: `InternalServerErrorAllowedFails=5`, …"""
 
 
 class GenericLiteLLMParams(_Policy):
-    """Options of a deployment; what is not given reads as None."""
+    """Options of a deployment; missing fields read as None."""
 
 
 class RouterConfig(_Policy):
@@ -125,7 +125,7 @@ class Deployment(JsonObject):
 
     _parts = (("litellm_params", LiteLLM_Params.wrap, False), ("model_info", GenericLiteLLMParams.wrap, False))
 
-    def to_json(self, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # litellm's gives a dictionary
+    def to_json(self, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # litellm's returns a dict
         return self.model_dump(**options)
 
 
@@ -136,8 +136,9 @@ class ChoiceLogprobs(JsonObject):
 
 
 class CustomRoutingStrategyBase:
-    """To be subclassed, for `Router.set_custom_routing_strategy`: both methods are given `model`, `messages`, `input` and
-    `request_kwargs`, and give the entry of `model_list` that should serve the call, or its id."""
+    """Base class for `Router.set_custom_routing_strategy`. Both methods receive `model`, `messages`, `input` and
+    `request_kwargs`, and return the entry of `model_list` that should serve the call, or its id.
+    """
 
     async def async_get_available_deployment(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no async_get_available_deployment")
@@ -151,7 +152,7 @@ class ServerToolUse(JsonObject):
 
 
 class UserAPIKeyAuth(_Policy):
-    """Whose key LiteLLM's proxy was shown; for annotations."""
+    """The caller's key at LiteLLM's proxy; for annotations."""
 
 
 BaseLiteLLMOpenAIResponseObject = JsonObject
@@ -161,7 +162,7 @@ LLMResponseTypes: TypeAlias = ModelResponse | ModelResponseStream | EmbeddingRes
 ChatCompletionModality = Literal["text", "audio"]
 
 Mapping_: TypeAlias = dict[str, Any]
-"""litellm's typed dictionaries: dictionaries, which any of these names makes from keywords."""
+"""litellm's TypedDicts: plain dicts, which any of these names builds from keywords."""
 
 AllMessageValues = OpenAIMessageContent = ChatCompletionUserMessage = ChatCompletionSystemMessage = Mapping_
 ChatCompletionAssistantMessage = ChatCompletionToolMessage = ChatCompletionDeveloperMessage = Mapping_

@@ -1,4 +1,4 @@
-"""The class that litellm's programs know streams by: ours are instances of it."""
+"""litellm's stream class, of which headrace's streams are instances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Streams(type):
 
 
 class CustomStreamWrapper(metaclass=_Streams):
-    """A stream of chunks, read by `for` or by `async for`. Built directly it hands on what `completion_stream` gives."""
+    """A stream of chunks for `for` or `async for`. When constructed directly, it yields what `completion_stream` yields."""
 
     def __init__(self, completion_stream: Any, model: str = "", logging_obj: Any = None, custom_llm_provider: str | None = None, **_: Any):
         self.completion_stream = completion_stream
