@@ -82,7 +82,9 @@ def destination(model: str, control: Mapping[str, Any]) -> Destination:
     if to.provider.unspoken:
         raise BadRequestError(f"{to.provider.name} cannot be called: {to.provider.unspoken}", to.model, to.provider.name)
     if control.get("model_id") is not None and to.provider.auth.sign != "aws":
-        raise ConfigurationError(f"model_id is Bedrock's, and {to.provider.name} has no place for it: write {to.provider.name}/ and the id")
+        raise ConfigurationError(
+            f"model_id is an option of Bedrock, not of {to.provider.name}: write {to.provider.name}/ followed by the id"
+        )
     if to.provider.base_url == PYTHON:
         base_url = None  # passed to the handler, which defines its meaning
     if to.provider.auth.sign:
@@ -212,9 +214,9 @@ def _checked(base_url: str | None) -> None:
     try:
         parts.port  # noqa: B018  # urllib validates the port only on access
     except ValueError:
-        raise ConfigurationError("base_url has a port that is no number from 0 to 65535; e.g. http://127.0.0.1:8000/v1") from None
+        raise ConfigurationError("the port of base_url must be a number from 0 to 65535; e.g. http://127.0.0.1:8000/v1") from None
     if not base_url.isascii() or not base_url.isprintable() or " " in base_url:
-        raise ConfigurationError("base_url holds spaces or characters that no address can carry: write them as %20 and the like")
+        raise ConfigurationError("base_url contains characters that are invalid in a URL: percent-encode them (a space is %20)")
 
 
 def _last_wins(pairs: HeaderPairs) -> HeaderPairs:

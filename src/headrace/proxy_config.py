@@ -90,7 +90,7 @@ def read_credentials(given: Any) -> Credentials:
         fields = _mapping(entry, where)
         name = fields.get("credential_name")
         if not isinstance(name, str) or not name or name in found:
-            raise ConfigurationError(f"{where}.credential_name must be a name of its own, got {shape(name)}")
+            raise ConfigurationError(f"{where}.credential_name must be a unique name, got {shape(name)}")
         found[name] = _mapping(fields.get("credential_values"), f"{where}.credential_values")
     return found
 
@@ -126,7 +126,7 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
 def _included(path: Path, content: dict[str, Any], above: tuple[Path, ...]) -> dict[str, Any]:
     """`content` merged with the files in `include`: lists are concatenated, mappings merged, and otherwise the file itself wins."""
     if path.resolve() in above:
-        raise ConfigurationError(f"{path}: the files include one another in a circle")
+        raise ConfigurationError(f"{path}: the files include one another in a cycle")
     for name in content.pop("include", None) or ():
         other = path.parent / str(name)
         found = _included(other, _mapping(read_file(other), str(other)), (*above, path.resolve()))
@@ -148,7 +148,7 @@ def _resolved(value: Any, environment: Mapping[str, str]) -> Any:
     if isinstance(value, str) and value.startswith("os.environ/"):
         name = value.removeprefix("os.environ/")
         if name not in environment:
-            raise ConfigurationError(f"the environment has no {name}, which the configuration names: set it")
+            raise ConfigurationError(f"the environment variable {name}, which the configuration refers to, is not set")
         return environment[name]
     if isinstance(value, Mapping):
         return {name: _resolved(inner, environment) for name, inner in value.items()}

@@ -248,7 +248,7 @@ def find_dotenv(where: str | os.PathLike[str] | bool = True) -> Path | None:
     if start.is_file():
         return start
     if not start.is_dir():
-        raise ConfigurationError(f"dotenv: there is neither a file nor a folder {str(where)!r}; leave it out to have .env searched for")
+        raise ConfigurationError(f"dotenv: {str(where)!r} is neither a file nor a directory; leave it out to search for .env")
     return next((file for folder in (start, *start.parents) if (file := folder / ".env").is_file()), None)
 
 
@@ -285,7 +285,7 @@ def _misspelt(variables: Mapping[str, _Variable[Any]], raw: Mapping[str, str]) -
 
     unset = [name for name in variables if not raw.get(name, "").strip()]
     meant = {name: get_close_matches(name, [one for one in unset if abs(len(one) - len(name)) < 2], 1, 0.85) for name in strange}
-    return [f"{name} is no setting; did you mean {close[0]}?" for name, close in meant.items() if close]
+    return [f"{name} is not a setting; did you mean {close[0]}?" for name, close in meant.items() if close]
 
 
 def _all(problems: list[str]) -> ConfigurationError:

@@ -128,7 +128,7 @@ def test_a_missing_key_and_an_unknown_provider_are_broken_and_do_not_hide_each_o
         ({"tpm": 500, "max_tokens": 100}, None, ""),
         ({"windows": [{"unit": "tokens", "amount": 200, "window": 10}]}, "warning", "tokens/10s 200 is smaller than a call without"),
         ({"windows": [{"unit": "output", "amount": 9, "window": 1}]}, "broken", "output/1s 9 is smaller than one request"),
-        ({"tpm": 60_000, "profile": {"token_burst": 0.5}}, "warning", "of which 500 may come at once"),
+        ({"tpm": 60_000, "profile": {"token_burst": 0.5}}, "warning", "of which 500 can be used at once"),
         ({"tpm": None, "itpm": 1000, "otpm": 500, "profile": "anthropic"}, None, ""),
         ({"tpm": None, "itpm": 10, "otpm": 500, "profile": "anthropic"}, "broken", "itpm 10 is smaller than one request"),
         ({"rpm": None, "tpm": None, "max_parallel_requests": 4}, None, ""),
@@ -209,6 +209,6 @@ def test_toml_is_read_and_what_is_no_configuration_refused(program: Program, pla
 def test_on_a_terminal_it_is_a_table_without_secrets(terminal: Callable[..., Terminal]) -> None:
     screen = terminal("doctor", columns=160)
     assert screen.end() == 0
-    assert "all is well" in screen.text
+    assert "no problems found" in screen.text
     assert "…cdef" in screen.text
     assert KEY not in screen.text

@@ -200,7 +200,7 @@ def test_an_invoice_that_agrees_ends_well(program: Program, place: Path) -> None
     [
         ("a,b\n1,2\n", "--column day=NAME"),
         ("date,model,cost\nsoon,gpt,1\n", "line 2"),
-        ("date,model,cost\n2026-11-02,gpt,much\n", "no amount"),
+        ("date,model,cost\n2026-11-02,gpt,much\n", "not an amount"),
         ("date,model,cost\n", "no lines"),
     ],
 )

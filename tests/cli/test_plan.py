@@ -81,7 +81,7 @@ def test_a_bad_line_is_named_with_its_file(program: Program, config: str, place:
     (place / "jobs.jsonl").write_text('{"model": "chat", "input_tokens": 1}\n{"model": "chat"}\n{\n')
     code, out, err = program("plan", config, "--jobs", "jobs.jsonl")
     assert (code, out) == (2, "")
-    assert "jobs.jsonl: line 2: says nothing of its size" in err
+    assert "jobs.jsonl: line 2: has no size" in err
     assert "line 3: not JSON" in err
     assert err.count("\n") == 1
 
@@ -114,7 +114,7 @@ def test_no_key_is_read_or_shown(program: Program, config: str, monkeypatch: pyt
         (("--burst", "5@0s", "--first-token", "soon"), "is not a time like"),
         (("--burst", "5@0s", "--tenant", "anna=0"), "positive"),
         (("--burst", "5@0s", "--plot", "plan.gif"), ".svg, .png, .pdf"),
-        (("--burst", "5@0s", "--plot", "nowhere/plan.svg"), "no such folder"),
+        (("--burst", "5@0s", "--plot", "nowhere/plan.svg"), "does not exist"),
         (("--jobs", "nowhere.jsonl"), "nowhere.jsonl"),
     ],
 )

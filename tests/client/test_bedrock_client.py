@@ -280,7 +280,7 @@ def test_a_model_id_says_the_region() -> None:
 @pytest.mark.parametrize(
     ("model", "given", "told"),
     [
-        ("openai/gpt-5", "x", "model_id is Bedrock's, and openai has no place for it"),
+        ("openai/gpt-5", "x", "model_id is an option of Bedrock, not of openai"),
         (FAMILY, 3, "model_id must be a non-empty string, got the int 3"),
     ],
 )

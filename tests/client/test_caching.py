@@ -200,7 +200,7 @@ def test_what_a_caller_does_to_an_answer_is_his_own(client: Client, upstream: Up
         ({"cache": {"nocache": True}}, "cache has no 'nocache'"),
         ({"cache": True}, "cache must be a mapping"),
         ({"cache": {"ttl": "soon"}}, "ttl.* must be a number of seconds"),
-        ({"cache": {"namespace": 3}}, "namespace.* must be a text"),
+        ({"cache": {"namespace": 3}}, "namespace.* must be a string"),
     ],
 )
 def test_a_call_that_the_cache_does_not_understand_is_told_so(client: Client, upstream: Upstream, said: Any, told: str) -> None:
@@ -215,7 +215,7 @@ def test_a_call_that_the_cache_does_not_understand_is_told_so(client: Client, up
         ({"ttl": -1}, "ttl must be a positive number"),
         ({"mode": "off"}, "mode must be"),
         ({"max_entries": 0}, "max_entries must be"),
-        ({"supported_call_types": ["image_generation"]}, "supported_call_types has no 'image_generation'"),
+        ({"supported_call_types": ["image_generation"]}, "supported_call_types: 'image_generation' is not"),
         ({"ttll": 3}, "cache_kwargs: there is no 'ttll'"),
     ],
 )

@@ -46,7 +46,7 @@ def test_what_is_not_there_says_so() -> None:
     said = run("import litellm\ntry: litellm.video_list\nexcept AttributeError as error: print(error)")
     assert (
         said
-        == "litellm.video_list is not part of what headrace offers in litellm's name: videos are not offered; use the provider's own SDK"
+        == "litellm.video_list is not part of what headrace offers in litellm's name: videos are not supported; use the provider's own SDK"
     )
 
 
@@ -56,7 +56,7 @@ def test_what_is_not_there_says_so() -> None:
         ("litellm.llms.anthropic.chat.transformation", "register_provider"),
         ("litellm.completion_extras.responses_api_bridge.transformation_handler", "use completion or responses"),
         ("litellm.integrations.langfuse.langfuse", "LangfuseOtelLogger"),
-        ("litellm.videos", "videos are not offered"),
+        ("litellm.videos", "videos are not supported"),
         ("litellm.proxy.proxy_server", "headrace serve"),
     ],
 )

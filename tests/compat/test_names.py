@@ -10,10 +10,10 @@ import pytest
 from headrace.compat.litellm import stand_in
 
 MISSING: Final = {
-    "videos are not offered": "video_generation avideo_generation videos.video_status videos.avideo_remix videos.video_content",
-    "vector stores are not offered": "vector_store_file_list avector_store_file_delete vector_store_file_create",
-    "fine-tuning is not offered": "create_fine_tuning_job alist_fine_tuning_jobs",
-    "threads and assistants are not offered; use responses": "get_assistants acreate_assistants",
+    "videos are not supported": "video_generation avideo_generation videos.video_status videos.avideo_remix videos.video_content",
+    "vector stores are not supported": "vector_store_file_list avector_store_file_delete vector_store_file_create",
+    "fine-tuning is not supported": "create_fine_tuning_job alist_fine_tuning_jobs",
+    "threads and assistants are not supported; use responses": "get_assistants acreate_assistants",
     "the gateway passes requests on": "llm_passthrough_route allm_passthrough_route",
     "register_provider and CustomLLM add providers": """llms.vertex_ai.gemini.transformation llms.vertex_ai.common_utils.VertexAIError
         llms.fireworks_ai.chat.transformation.FireworksAIConfig llms.anthropic.chat.transformation.AnthropicConfig

@@ -403,7 +403,7 @@ def test_embeddings_are_packed_where_base64_was_asked_for() -> None:
 
 @pytest.mark.parametrize("given_input", [[], [1, 2], [[1]], 5, ["a", 1]])
 def test_only_texts_are_embedded(given_input: Any) -> None:
-    with pytest.raises(BadRequestError, match="input must be a text"):
+    with pytest.raises(BadRequestError, match="input must be a string"):
         DIALECT.write_embedding_request(EmbeddingRequest(model="m", input=given_input), OWN)
 
 

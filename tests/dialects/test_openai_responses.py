@@ -226,7 +226,7 @@ def test_every_parameter_goes_out_as_it_came(more: dict[str, Any]) -> None:
     [
         ([], "the body must be an object, got a list"),
         ({"input": "hi"}, "model must be a string, got null"),
-        ({"model": "m"}, "input must be a text or a non-empty list of items"),
+        ({"model": "m"}, "input must be a string or a non-empty list of items"),
         ({"model": "m", "input": 7}, "input must be a list, got a number"),
         ({"model": "m", "input": [7]}, r"input\[0\] must be an object, got a number"),
         (

@@ -175,7 +175,7 @@ def test_a_team_takes_a_member_by_email_and_refuses_words_that_change_nothing(ga
     team = gateway.ask("/team/member_add", {"team_id": "core", "member": {"role": "admin", "user_email": "anna@example.org"}})
     assert team["members_with_roles"] == [{"user_id": user, "role": "admin"}]
     wrong = {"team_id": "core", "member": {"user_id": "b"}, "max_budget_in_team": 5}
-    assert "max_budget_in_team means nothing here" in gateway.ask("/team/member_add", wrong, status=400)["error"]["message"]
+    assert "max_budget_in_team is not known" in gateway.ask("/team/member_add", wrong, status=400)["error"]["message"]
     said = gateway.ask("/team/member_add", {"team_id": "core", "member": {"user_email": "b@example.org"}}, status=404)["error"]
     assert ("b@example.org" in said["message"], said["code"]) == (True, "not_found")
 

@@ -63,7 +63,7 @@ def test_a_logger_beside_the_configuration_hears_of_every_call_and_whose_it_was(
         assert eventually(lambda: heard.exists() and len(heard.read_text().splitlines()) == 5)
         program.send_signal(2)
         program.wait(10)
-        assert "changes nothing here" not in program.stderr.read()  # type: ignore[union-attr]
+        assert "has no effect here" not in program.stderr.read()  # type: ignore[union-attr]
     told = [json.loads(line) for line in heard.read_text().splitlines()]
     assert told[0] == ["True", "gpt-sim", "mill", team, "m"]
     assert [one[:4] for one in told] == [["True", "gpt-sim", "mill", team]] * 5
@@ -94,7 +94,7 @@ def test_langfuse_is_told_by_its_name(tmp_path: Path, upstream: object, eventual
         assert eventually(lambda: bool(taken))
         program.send_signal(2)
         program.wait(10)
-        assert program.stderr.read() == "litellm_settings.success_callback: datadog changes nothing here\n"  # type: ignore[union-attr]
+        assert program.stderr.read() == "litellm_settings.success_callback: datadog has no effect here\n"  # type: ignore[union-attr]
     service.shutdown()
     service.server_close()
     assert taken[0][0] == "/api/public/otel/v1/traces"
@@ -128,8 +128,8 @@ def test_lists_are_read_and_taken_back(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"callbacks": ["hide_secrets"]}, "litellm_settings.callbacks: 'hide_secrets' is not offered: use the section `guardrails`"),
-        ({"callbacks": [{"websearch_interception": {}}]}, "litellm_settings.callbacks: a callback is the name of an integration, or"),
+        ({"callbacks": ["hide_secrets"]}, "litellm_settings.callbacks: 'hide_secrets' is not supported: use the section `guardrails`"),
+        ({"callbacks": [{"websearch_interception": {}}]}, "litellm_settings.callbacks: a callback must be the name of an integration or"),
         ({"success_callback": "no.such_logger"}, "litellm_settings.success_callback: there is no 'no.such_logger' (ModuleNotFoundError"),
         ({"callbacks": ["loggers_of_mine.nobody"]}, "litellm_settings.callbacks: there is no 'loggers_of_mine.nobody' (AttributeError"),
     ],

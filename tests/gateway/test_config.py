@@ -135,7 +135,7 @@ modellist: 3
         ("general_settings: {database_url: 'mysql://me:sk-very-secret-1234@x/y'}", {}, "the database must be SQLite or PostgreSQL"),
         ("", {"DATABASE_URL": "oracle://x/y"}, "the database must be SQLite or PostgreSQL"),
         ("router_settings: {redis_url: 'http://x'}", {}, "redis_url: 'http' is not a scheme"),
-        ("general_settings: {master_key: 5}", {}, "general_settings.master_key must be a text"),
+        ("general_settings: {master_key: 5}", {}, "general_settings.master_key must be a string"),
     ],
 )
 def test_what_would_only_end_the_start_is_told_with_the_mistakes_and_once(
@@ -178,7 +178,7 @@ def test_a_fallback_to_nobody_is_told(written: Any) -> None:
 
 def test_what_is_said_twice_is_told(written: Any) -> None:
     text = "models: {gpt: {model: openai/gpt-4o, api_key: k}}\ngateway: {keep_alive: 1}\ngateway: {keep_alive: 2}\n"
-    assert mistakes(written(text)) == [("3", "gateway is said twice: the second hides the first")]
+    assert mistakes(written(text)) == [("3", "gateway is given twice, and the second hides the first")]
 
 
 MORE = """
@@ -209,7 +209,7 @@ def test_included_files_add_to_a_configuration_and_keep_their_lines(written: Any
 
 def test_files_that_include_one_another_are_refused(written: Any) -> None:
     written("include: [config.yaml]\n", "more.yaml")
-    with pytest.raises(ConfigurationError, match="in a circle"):
+    with pytest.raises(ConfigurationError, match="in a cycle"):
         read(written("include: [more.yaml]\n"))
 
 
@@ -275,7 +275,7 @@ def test_credentials_that_are_not_there_are_told_by_their_line(written: Any) -> 
     twice = CREDENTIALS + "  - {model_name: x, litellm_params: {model: openai/x, api_key: k}}\n"
     twice = twice.replace("credential_list:", "credential_list:\n  - {credential_name: azure-eu, credential_values: {}}")
     found = mistakes(written(twice), AZURE_EU="k")
-    assert found[0] == ("4", "credential_list[1].credential_name must be a name of its own, got a string of 8 characters")
+    assert found[0] == ("4", "credential_list[1].credential_name must be a unique name, got a string of 8 characters")
 
 
 @pytest.mark.parametrize("name", ["litellm_settings: {cache: %s}", "router_settings: {enable_tag_filtering: %s}"])
@@ -307,7 +307,7 @@ def test_what_would_protect_is_not_left_out_in_silence(written: Any, name: str) 
     text = GPT + (f"{section}: {{{inner}: 5}}" if inner else f"{section}: {{a: 5}}")
     ((line, what),) = mistakes(written(text))
     assert line == "2"
-    assert what.startswith(f"{name} is not offered, and without it more is let through: ")
+    assert what.startswith(f"{name} is not supported, and ignoring it would let more through: ")
 
 
 def test_a_price_in_powers_of_ten_is_a_number(written: Any) -> None:

@@ -38,7 +38,7 @@ def test_a_customer_is_made_shown_changed_and_deleted(gateway: Gateway, room: st
     assert [one["user_id"] for one in gateway.ask(f"/{room}/list")] == ["acme"]
     assert gateway.ask(f"/{room}/info?end_user_id=acme")["spend"] == 0
     assert "taken" in gateway.ask(f"/{room}/new", {"user_id": "acme"}, status=400)["error"]["message"]
-    assert "models means nothing here" in gateway.ask(f"/{room}/new", {"user_id": "b", "models": ["gpt"]}, status=400)["error"]["message"]
+    assert "models is not known" in gateway.ask(f"/{room}/new", {"user_id": "b", "models": ["gpt"]}, status=400)["error"]["message"]
     gateway.ask(f"/{room}/new", {}, status=400)
     gateway.ask(f"/{room}/list", key=gateway.key(), status=403)
     assert gateway.ask(f"/{room}/delete", {"user_ids": ["acme"]})["deleted_customers"] == 1

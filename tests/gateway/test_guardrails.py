@@ -109,15 +109,18 @@ def test_a_rule_of_ones_own_is_found_by_its_place(named: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        (rule(guardrail="lakera_v2"), "guardrails[0].litellm_params.guardrail: 'lakera_v2' is not offered; there are presidio, pii"),
+        (rule(guardrail="lakera_v2"), "guardrails[0].litellm_params.guardrail: 'lakera_v2' is not supported; known: presidio, pii"),
         (rule(guardrail="no.such.Rule"), "guardrails[0].litellm_params.guardrail: there is no 'no.such.Rule'"),
-        (rule(guardrail="os.path"), "guardrails[0].litellm_params.guardrail: os.path must be a class made of"),
+        (rule(guardrail="os.path"), "guardrails[0].litellm_params.guardrail: os.path must be a subclass of"),
         (rule(guardrail="pii", action="shout"), "guardrails[0].litellm_params: a guardrail's action must be 'mask' or 'block'"),
-        (rule(presidio_language="de"), "guardrails[0].litellm_params.presidio_language is not offered; a guardrail has guardrail, mode"),
-        (rule(mode="logging_only"), "guardrails[0].litellm_params: mode must be pre_call, during_call, post_call"),
+        (
+            rule(presidio_language="de"),
+            "guardrails[0].litellm_params.presidio_language is not supported; a guardrail takes guardrail, mode",
+        ),
+        (rule(mode="logging_only"), "guardrails[0].litellm_params: mode must be one of pre_call, during_call, post_call"),
         (rule(pii_entities_config={"PERSON": "MASK"}), "guardrails[0].litellm_params: kinds must be some of EMAIL_ADDRESS"),
         (rule(pii_entities_config={"US_SSN": "HIDE"}), "guardrails[0].litellm_params.pii_entities_config.US_SSN must be MASK or BLOCK"),
-        ({"litellm_params": {}}, "guardrails[0].guardrail_name must be a text, got nothing"),
+        ({"litellm_params": {}}, "guardrails[0].guardrail_name must be a string, got nothing"),
         ({"guardrail_name": "x"}, "guardrails[0].litellm_params must be an object, got nothing"),
         ("x", "guardrails[0]: an entry must be an object"),
     ],
@@ -132,7 +135,7 @@ def test_what_a_rule_has_not_is_named(entry: Any, said: str) -> None:
 def test_names_are_each_rules_own() -> None:
     wrong: list[str] = []
     read_guardrails([rule(), rule()], wrong.append)
-    assert wrong == ["guardrails[1].guardrail_name: 'mine' is the name of another one"]
+    assert wrong == ["guardrails[1].guardrail_name: another guardrail is already called 'mine'"]
 
 
 def test_every_mistake_of_the_section_is_told_by_its_line(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_a_tokens_role_is_one_of_the_gateways(
         ({"jwt_litellm_role_map": {}}, "litellm_jwtauth.jwt_litellm_role_map must be a list like"),
         ({"scope_mappings": [{"scope": "a", "routes": []}]}, "litellm_jwtauth.scope_mappings must be a list like"),
         ({"enforce_rbac": "perhaps"}, "litellm_jwtauth.enforce_rbac must be true or false"),
-        ({"user_allowed_roles": "a"}, "litellm_jwtauth.user_allowed_roles must be a list of texts"),
+        ({"user_allowed_roles": "a"}, "litellm_jwtauth.user_allowed_roles must be a list of strings"),
     ],
 )
 def test_roles_that_cannot_be_are_named(provider: Provider, fields: dict[str, Any], said: str) -> None:

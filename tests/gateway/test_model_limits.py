@@ -93,7 +93,7 @@ def test_a_budget_for_one_model_is_kept_over_restarts(upstream: Running, at: Whe
         ({"model_rpm_limit": {"gpt": 0}}, "model_rpm_limit.gpt must be a whole number"),
         ({"model_rpm_limit": 3}, "model_rpm_limit must be an object"),
         ({"model_max_budget": {"gpt": {"budget_limit": 1, "time_period": "soon"}}}, "model_max_budget.gpt.time_period must be like"),
-        ({"model_max_budget": {"gpt": {"limit": 1}}}, "limit means nothing here"),
+        ({"model_max_budget": {"gpt": {"limit": 1}}}, "limit is not known"),
         ({"model_max_budget": {"gpt": {"time_period": "1d"}}}, "model_max_budget.gpt.budget_limit must be a number of dollars"),
     ],
 )

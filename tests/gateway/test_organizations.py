@@ -133,7 +133,7 @@ def test_a_tag_is_made_shown_changed_and_deleted(gateway: Gateway) -> None:
         ("team", {"team_alias": 5}),
         ("customer", {"user_id": "x", "alias": ["a"]}),
     ):
-        assert "must be a text" in gateway.ask(f"/{path}/new", form, status=400)["error"]["message"]
+        assert "must be a string" in gateway.ask(f"/{path}/new", form, status=400)["error"]["message"]
     assert gateway.ask("/tag/update", {"name": "blue", "rpm_limit": 7})["tag"]["rpm_limit"] == 7
     assert gateway.ask("/tag/info", {"names": ["blue"]})["blue"]["models"] == ["gpt"]
     assert "'red'" in gateway.ask("/tag/info", {"names": ["blue", "red"]}, status=404)["error"]["message"]

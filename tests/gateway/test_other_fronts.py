@@ -150,7 +150,7 @@ def test_ollamas_older_programs_ask_for_one_vector_at_a_time(address: str, provi
     assert json.loads(ask(address, "/api/embeddings", {"model": "gpt", "prompt": "hi"})[2]) == {"embedding": [0.5, 1.0]}
     assert provider.seen[-1].body == {"model": "own", "input": "hi"}
     status, _, body = ask(address, "/api/embeddings", {"model": "gpt", "prompt": ["hi"]})
-    assert (status, "prompt must be a text" in body.decode()) == (400, True)
+    assert (status, "prompt must be a string" in body.decode()) == (400, True)
 
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}

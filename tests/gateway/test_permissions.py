@@ -68,12 +68,15 @@ def test_paths_for_administrators_are_closed_to_others(upstream: object, at: Whe
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"allowed_routes": "/v1/models"}, "general_settings.allowed_routes must be a list of texts"),
-        ({"admin_only_routes": ["no_such_routes"]}, "general_settings.admin_only_routes: 'no_such_routes' is no path"),
+        ({"allowed_routes": "/v1/models"}, "general_settings.allowed_routes must be a list of strings"),
+        ({"admin_only_routes": ["no_such_routes"]}, "general_settings.admin_only_routes: 'no_such_routes' is neither a path"),
         ({"role_permissions": {}}, "general_settings.role_permissions must be a list of roles"),
         ({"role_permissions": [{"role": "king"}]}, "general_settings.role_permissions[0].role must be one of proxy_admin, team"),
-        ({"role_permissions": [{"role": "team", "budget": 5}]}, "general_settings.role_permissions[0].budget means nothing here"),
-        ({"role_permissions": [{"role": "team", "models": "gpt"}]}, "general_settings.role_permissions[0].models must be a list of texts"),
+        ({"role_permissions": [{"role": "team", "budget": 5}]}, "general_settings.role_permissions[0].budget is not known"),
+        (
+            {"role_permissions": [{"role": "team", "models": "gpt"}]},
+            "general_settings.role_permissions[0].models must be a list of strings",
+        ),
     ],
 )
 def test_permissions_that_cannot_be_are_named(given: dict[str, Any], said: str) -> None:

@@ -209,7 +209,7 @@ def test_terms_that_cannot_be_are_told_with_their_names(tmp_path: Path) -> None:
     assert "litellm_settings.max_budget must be a number of dollars" in told(max_budget="much")
     assert "litellm_settings.budget_duration must be like" in told(max_budget=5, budget_duration="monthly")
     assert "default_key_generate_params.rpm_limit" in told(default_key_generate_params={"rpm_limit": "60"})
-    assert "upperbound_key_generate_params.models means nothing here" in told(upperbound_key_generate_params={"models": ["gpt"]})
+    assert "upperbound_key_generate_params.models is not known" in told(upperbound_key_generate_params={"models": ["gpt"]})
     assert "default_internal_user_params.teams[0].user_role" in told(
         default_internal_user_params={"teams": [{"team_id": "t", "user_role": "king"}]}
     )

@@ -269,7 +269,7 @@ def test_an_option_that_cannot_work_is_named(option: str, value: Any) -> None:
 
 
 def test_two_rules_of_one_name_are_refused() -> None:
-    with pytest.raises(headrace.ConfigurationError, match="names of their own"):
+    with pytest.raises(headrace.ConfigurationError, match="need different names"):
         Guardrails([PII(), PII()])
 
 

@@ -60,7 +60,7 @@ def test_a_limit_that_is_taken_opens_when_its_window_has_passed(name: str, amoun
 
 
 def test_what_is_in_flight_has_no_window() -> None:
-    with pytest.raises(ConfigurationError, match="window must be 0"):
+    with pytest.raises(ConfigurationError, match="no window, so it must be 0"):
         Limit(Unit.IN_FLIGHT, 5, 60.0)
 
 

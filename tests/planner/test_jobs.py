@@ -76,7 +76,7 @@ def test_empty_lines_are_no_jobs() -> None:
         (b"\xff", "line 2: not JSON"),
         ("[]", "line 2: must be a JSON object"),
         ('{"input_tokens": 1}', "line 2: model is missing"),
-        ('{"model": "m"}', "line 2: says nothing of its size"),
+        ('{"model": "m"}', "line 2: has no size"),
         ('{"model": "m", "body": 3}', "line 2: body must be an object"),
         ('{"model": "m", "input_tokens": -1}', "line 2: input_tokens must be a whole number"),
         ('{"model": "m", "input_tokens": "many"}', "line 2: input_tokens must be a whole number"),

@@ -41,9 +41,9 @@ def test_both_forms_say_the_same(given: Any) -> None:
     [
         ({"general": [{"a": ["nobody"]}]}, "fallbacks of 'a' name 'nobody', which no deployment serves; known: 'a', 'b'"),
         ({"context_window": [{"a": ["nobody"]}]}, "context_window_fallbacks of 'a' name 'nobody'"),
-        ({"general": [{"a": ["a"]}]}, "fallbacks go round in a circle: 'a' → 'a'"),
-        ({"general": [{"a": ["b"]}, {"b": ["c"]}, {"c": ["alias"]}]}, "go round in a circle"),
-        ({"content_policy": {"a": ["b"], "b": ["a"]}}, "content_policy_fallbacks go round in a circle"),
+        ({"general": [{"a": ["a"]}]}, "fallbacks form a cycle: 'a' → 'a'"),
+        ({"general": [{"a": ["b"]}, {"b": ["c"]}, {"c": ["alias"]}]}, "form a cycle"),
+        ({"content_policy": {"a": ["b"], "b": ["a"]}}, "content_policy_fallbacks form a cycle"),
     ],
 )
 def test_names_must_be_served_and_walks_must_end(options: dict[str, Any], said: str) -> None:

@@ -422,7 +422,7 @@ def test_a_deployments_parameter_never_reaches_the_body_unless_the_provider_know
 @pytest.mark.parametrize("name", sorted(NOT_OFFERED))
 def test_a_deployments_parameter_that_means_nothing_is_refused_by_name(name: str) -> None:
     stage = Stage(provider("a"))
-    with pytest.raises(ConfigurationError, match=rf"model_list\[0\].litellm_params.{name} is not offered: .+"):
+    with pytest.raises(ConfigurationError, match=rf"model_list\[0\].litellm_params.{name} is not supported: .+"):
         stage.open(stage.deployment("a", **{name: ["x"]}))
     stage.open(stage.deployment("a", **{name: None}))
 
@@ -431,15 +431,13 @@ def test_a_deployments_parameter_that_means_nothing_is_refused_by_name(name: str
 def test_model_info_that_would_be_ignored_is_refused_by_name(name: str) -> None:
     stage = Stage(provider("a"))
     entry = stage.deployment("a")
-    with pytest.raises(ConfigurationError, match=rf"model_info.{name} is not offered: .+"):
+    with pytest.raises(ConfigurationError, match=rf"model_info.{name} is not supported: .+"):
         stage.open({**entry, "model_info": {name: True}})
 
 
 def test_a_clouds_credential_that_nobody_knows_is_no_field_of_the_body() -> None:
     stage = Stage(provider("a"))
-    with pytest.raises(
-        ConfigurationError, match=r"aws_secret_acess_key is no credential that is known here; did you mean 'aws_secret_access_key'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"aws_secret_acess_key is not a known credential; did you mean 'aws_secret_access_key'"):
         stage.open(stage.deployment("a", aws_secret_acess_key="x"))
 
 

@@ -181,7 +181,7 @@ def test_a_router_that_nobody_has_any_more_is_not_watched() -> None:
     [
         ({"health_check_interval": 0}, "health_check_interval must be a number of seconds above 0"),
         ({"health_check_interval": "often"}, "health_check_interval must be a number of seconds"),
-        ({"health_check_staleness_threshold": 5}, "is for health checks, and none are asked for: give health_check_interval"),
+        ({"health_check_staleness_threshold": 5}, "is for health checks, which are off: set health_check_interval"),
         ({"health_check_interval": 5, "background_health_check_model_groups": "gpt"}, "must be a list of model group names"),
     ],
 )

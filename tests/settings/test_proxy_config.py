@@ -69,5 +69,5 @@ def test_an_unknown_parameter_is_named(path: str) -> None:
 def test_files_that_include_one_another_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("include: [b.yaml]")
     (tmp_path / "b.yaml").write_text("include: [a.yaml]")
-    with pytest.raises(headrace.ConfigurationError, match="circle"):
+    with pytest.raises(headrace.ConfigurationError, match="cycle"):
         read_proxy_config(tmp_path / "a.yaml", {})

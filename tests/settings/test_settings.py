@@ -118,7 +118,7 @@ def test_a_bad_value_is_told_by_name_shape_and_fix(name: str, value: str, said: 
     ("name", "meant"), [("LLM_TMP", "LLM_TPM"), ("LLM_PROVIDR", "LLM_PROVIDER"), ("EMBEDDING_MODELL", "EMBEDDING_MODEL")]
 )
 def test_a_limit_whose_name_was_misspelt_was_kept_by_nobody(name: str, meant: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name} is no setting; did you mean {meant}"):
+    with pytest.raises(ConfigurationError, match=f"{name} is not a setting; did you mean {meant}"):
         read(**{name: "80000"})
     assert read(**{name: "80000", meant: "80000"}), "whoever has both means both"
 
@@ -270,7 +270,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> 
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"neither a file nor a folder .*missing\.env"):
+    with pytest.raises(ConfigurationError, match=r"missing\.env' is neither a file nor a directory"):
         Settings.load(env={}, dotenv=tmp_path / "missing.env")
 
 

@@ -52,7 +52,7 @@ def _unlimited(limits: Mapping[str, int], where: str) -> list[Finding]:
     if "max_parallel_requests" in limits and not requests and not tokens:
         return []
     missing = "rpm and tpm" if not requests and not tokens else "tpm" if requests else "rpm"
-    return [Finding("warning", where, f"no {missing}: headrace cannot keep a limit it is not told, so the provider's 429s will be felt")]
+    return [Finding("warning", where, f"no {missing}: headrace cannot keep a limit that it does not know, so calls may get 429s")]
 
 
 def _too_small(deployment: Deployment, profile: str, where: str) -> list[Finding]:
@@ -60,7 +60,7 @@ def _too_small(deployment: Deployment, profile: str, where: str) -> list[Finding
     place = Place(deployment.id, (), deployment.limits, accounting_of(deployment, profile))
     smallest = place.never(Charge(input=SMALLEST_PROMPT, max_output=own or SMALLEST_ANSWER))
     if smallest is not None:
-        return [Finding("broken", where, f"{_limit(*smallest)} is smaller than one request ({smallest[1]:.0f}): no call can ever go")]
+        return [Finding("broken", where, f"{_limit(*smallest)} is smaller than one request ({smallest[1]:.0f}): no call can ever be sent")]
     usual = place.never(Charge(input=SMALLEST_PROMPT, max_output=own or DEFAULT_MAX_OUTPUT))
     if usual is None:
         return []
@@ -72,7 +72,7 @@ def _limit(meter: Meter, cost: float) -> str:
     """The limit by its name, and where its bucket is smaller than it is, how much that holds."""
     limit = meter.limit
     if meter.capacity < limit.amount and cost <= limit.amount:
-        return f"{limit.label} {limit.amount}, of which {meter.capacity:g} may come at once,"
+        return f"{limit.label} {limit.amount}, of which {meter.capacity:g} can be used at once,"
     return f"{limit.label} {limit.amount}"
 
 
@@ -86,7 +86,7 @@ def check_accounts(accounts: Iterable[tuple[str, str, Deployment]]) -> list[Find
         Finding(
             "warning",
             " + ".join(group),
-            "same key, address and model: they share one quota; say so with the same quota_group, or give each its own key",
+            "same key, address and model: they share one quota; give them the same quota_group, or each its own key",
         )
         for group in sharing.values()
         if len(group) > 1

@@ -113,7 +113,7 @@ def _of_file(path: Path) -> tuple[list[Patient], list[Finding]]:
     for deployment in examined.deployments.values():
         patients.append(Patient(_name(deployment, patients), deployment, dict(deployment.control)))
     findings = [Finding("broken", problem.at or examined.name, problem.what) for problem in examined.problems]
-    findings += [Finding("warning", examined.name, f"{name} changes nothing here") for name in examined.config.unused]
+    findings += [Finding("warning", examined.name, f"{name} has no effect here") for name in examined.config.unused]
     return patients, findings
 
 
@@ -213,7 +213,7 @@ def _show(config: str | None, patients: Sequence[Patient], findings: Sequence[Fi
         broken = sum(1 for finding in findings if finding.level == "broken")
         warnings = sum(1 for finding in findings if finding.level == "warning")
         say(
-            f"\n{broken} broken, {warnings} to look at" if findings else "\nall is well",
+            f"\n{broken} broken, {warnings} to look at" if findings else "\nno problems found",
             "red" if broken else "yellow" if warnings else "green",
         )
 

@@ -88,7 +88,7 @@ def serve(
     _check_tls(tls)
     worker.check_workers(read, workers)
     for name in read.unused:
-        print(f"{name} changes nothing here", file=sys.stderr)
+        print(f"{name} has no effect here", file=sys.stderr)
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(host, port))
         address = _address(listening, host, "https" if tls["tls_cert"] else "http")
@@ -125,7 +125,7 @@ def _check_tls(tls: dict[str, str | None]) -> None:
     cert, key, clients = tls["tls_cert"], tls["tls_key"], tls["tls_client_ca"]
     if cert is None:
         if key or clients:
-            raise ConfigurationError("--tls-key and --tls-client-ca need --tls-cert beside them")
+            raise ConfigurationError("--tls-key and --tls-client-ca need --tls-cert")
         return
     import ssl  # late: most of what starts here is behind a proxy
 

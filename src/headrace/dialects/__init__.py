@@ -26,6 +26,6 @@ def load(name: str) -> Dialect:
         form: Dialect = importlib.import_module("headrace.dialects.cloud_embeddings").FORMS[name]  # lazy, as below
         return form
     if name not in NAMES:
-        raise ConfigurationError(f"no dialect is called {name!r}; there are {', '.join(NAMES)}")
+        raise ConfigurationError(f"there is no dialect {name!r}; known: {', '.join(NAMES)}")
     dialect: Dialect = importlib.import_module(f"headrace.dialects.{name}").dialect  # lazy: an unused dialect costs no import
     return dialect

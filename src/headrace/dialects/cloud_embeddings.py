@@ -44,7 +44,7 @@ class Form(Struct, frozen=True):
         """Raises BadRequestError for token ids, which none of these APIs accepts."""
         texts = [request.input] if isinstance(request.input, str) else request.input
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
-            raise bad("input", f"a text or a list of texts: {target.provider} takes no token ids", request.input)
+            raise bad("input", f"a string or a list of strings: {target.provider} takes no token ids", request.input)
         said = {name: value for name, value in request.extra.items() if value is not None and value is not UNSET}
         if request.dimensions is not None:
             said["dimensions"] = request.dimensions

@@ -64,9 +64,9 @@ def read_callbacks(given: Mapping[str, Any], folder: Path, problem: Callable[[st
 def _listener(name: Any, folder: Path) -> Any:
     """The name of an integration, or an object of the operator's own; None if it is not available. Raises ConfigurationError."""
     if not isinstance(name, str):
-        raise ConfigurationError(f"a callback is the name of an integration, or module.object of one's own, got {shape(name)}")
+        raise ConfigurationError(f"a callback must be the name of an integration or your own module.object, got {shape(name)}")
     if name in GUARDS:
-        raise ConfigurationError(f"{name!r} is not offered: use the section `guardrails`")
+        raise ConfigurationError(f"{name!r} is not supported: use the section `guardrails`")
     if name in READY:
         return name
     return _own(name, folder) if "." in name and "/" not in name else None

@@ -147,7 +147,7 @@ _ROLES: Final[Mapping[Any, str]] = {"USER": "user", "CHATBOT": "assistant", "SYS
 def _messages(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     message = body.get("message")
     if not isinstance(message, str):
-        raise BadRequestError(f"message must be a text, got {shape(message)}")
+        raise BadRequestError(f"message must be a string, got {shape(message)}")
     calls = _Calls()
     if preamble := body.get("preamble"):
         yield {"role": "system", "content": preamble}

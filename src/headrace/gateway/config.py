@@ -176,7 +176,7 @@ class _Reading:
             for step in place:
                 given = given.get(step) if isinstance(given, Mapping) else None
             if given:
-                self._source.problem(f"{name} is not offered, and without it more is let through: {instead}", place)
+                self._source.problem(f"{name} is not supported, and ignoring it would let more through: {instead}", place)
 
     def _section(self, name: str) -> dict[str, Any]:
         given = self._source.content.get(name) or {}

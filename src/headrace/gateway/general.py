@@ -93,7 +93,7 @@ class Key(Struct, frozen=True):
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{where} must be a text, got {shape(value)}")
+        raise ConfigurationError(f"{where} must be a string, got {shape(value)}")
     return value
 
 

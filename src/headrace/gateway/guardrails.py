@@ -95,7 +95,7 @@ def read_guardrails(given: Any, problem: Callable[[str], object]) -> tuple[Rule,
         try:
             rule = _rule(entry)
             if rule.name in rules:
-                raise ConfigurationError(f"guardrail_name: {rule.name!r} is the name of another one")
+                raise ConfigurationError(f"guardrail_name: another guardrail is already called {rule.name!r}")
             rules[rule.name] = rule
         except HeadraceError as error:
             said = str(error.failure.message)
@@ -113,10 +113,10 @@ def _rule(entry: Any) -> Rule:
     make = _READY.get(kind) or (_own(kind) if "." in kind or ":" in kind else None)
     if make is None:
         raise ConfigurationError(
-            f"litellm_params.guardrail: {kind!r} is not offered; there are {', '.join(_READY)}, and rules of your own: module.Class"
+            f"litellm_params.guardrail: {kind!r} is not supported; known: {', '.join(_READY)}, or your own rule as module.Class"
         )
     for unknown in [param for param in params if param not in _KNOWN]:
-        raise ConfigurationError(f"litellm_params.{unknown} is not offered; a guardrail has {', '.join(_KNOWN)}")
+        raise ConfigurationError(f"litellm_params.{unknown} is not supported; a guardrail takes {', '.join(_KNOWN)}")
     options = {option: params[option] for option in _OURS if params.get(option) is not None}
     options |= _entities(params["pii_entities_config"]) if params.get("pii_entities_config") is not None else {}
     try:
@@ -124,14 +124,14 @@ def _rule(entry: Any) -> Rule:
     except ConfigurationError as error:
         raise ConfigurationError(f"litellm_params: {error}") from None
     except TypeError as error:
-        raise ConfigurationError(f"litellm_params.guardrail: {kind} takes no such options ({error})") from None
+        raise ConfigurationError(f"litellm_params.guardrail: {kind} does not take these options ({error})") from None
 
 
 def _where(mode: Any) -> list[str]:
     modes = ["pre_call", "post_call"] if mode is None else [mode] if isinstance(mode, str) else mode
     if not isinstance(modes, list) or (unknown := [one for one in modes if one not in _WHERE]):
         said = shape(mode) if not isinstance(modes, list) else repr(unknown[0])
-        raise ConfigurationError(f"mode must be {', '.join(_WHERE)} or a list of them, got {said}")
+        raise ConfigurationError(f"mode must be one of {', '.join(_WHERE)}, or a list of them, got {said}")
     return list(dict.fromkeys(_WHERE[one] for one in modes))
 
 
@@ -172,5 +172,5 @@ def _own(named: str) -> Callable[..., Rule]:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"litellm_params.guardrail: there is no {named!r} ({type(error).__name__}: {error})") from None
     if not isinstance(found, type) or not issubclass(found, Guardrail):
-        raise ConfigurationError(f"litellm_params.guardrail: {named} must be a class made of headrace.layers.guardrails.Guardrail")
+        raise ConfigurationError(f"litellm_params.guardrail: {named} must be a subclass of headrace.layers.guardrails.Guardrail")
     return found

@@ -166,7 +166,7 @@ def _nova_vectors(body: Mapping[str, Any], model: str) -> Finished:
     said = body["singleEmbeddingParams"]
     text = said.get("text") if isinstance(said, dict) else None
     if not isinstance(text, dict) or not isinstance(text.get("value"), str):
-        raise BadRequestError("singleEmbeddingParams.text.value must be a text: vectors are made here of texts alone", model)
+        raise BadRequestError("singleEmbeddingParams.text.value must be a string: vectors are made here of texts alone", model)
     sizes = {"dimensions": said["embeddingDimension"]} if said.get("embeddingDimension") is not None else {}
     call = wanted(EMBEDDINGS, {"input": text["value"], **sizes}, model)
     return Finished(call, lambda made: {"embeddings": [{"embeddingType": "TEXT", "embedding": made.data[0].embedding}]})
@@ -182,7 +182,7 @@ def _text(here: Here, body: Mapping[str, Any], model: str, *, stream: bool) -> R
     asked = {**maker.read(body), **_streaming(stream)}
     prompt = asked.pop("prompt")
     if not isinstance(prompt, str):
-        raise BadRequestError(f"{maker.prompt} must be a text, got {shape(prompt)}", model)
+        raise BadRequestError(f"{maker.prompt} must be a string, got {shape(prompt)}", model)
     turns = None if _completes(here, model) else turns_of(prompt)
     call = wanted(COMPLETIONS, {"prompt": prompt, **asked}, model) if turns is None else wanted(CHAT, {"messages": turns, **asked}, model)
     if stream:

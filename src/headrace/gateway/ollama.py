@@ -59,7 +59,7 @@ def generate(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name) or ""
     if not isinstance(value, str):
-        raise BadRequestError(f"{name} must be a text, got {shape(value)}")
+        raise BadRequestError(f"{name} must be a string, got {shape(value)}")
     return value
 
 

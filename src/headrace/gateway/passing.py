@@ -160,7 +160,7 @@ def _named(fields: dict[str, msgspec.Raw] | None, path: str) -> str | None:
         try:
             return msgspec.json.decode(fields["model"], type=str)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise BadRequestError("model must be a text") from None
+            raise BadRequestError("model must be a string") from None
     found = _MODEL.search(path)
     return None if found is None else unquote(found[2])
 

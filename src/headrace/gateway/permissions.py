@@ -91,7 +91,7 @@ def read_routes(where: str, value: Any) -> tuple[str, ...]:
     """Raises ConfigurationError naming an entry that is neither a path nor a group of paths."""
     names = read_names(where, value)
     if unknown := [one for one in names if one not in KINDS and not one.startswith(("/", "*"))]:
-        raise ConfigurationError(f"{where}: {unknown[0]!r} is no path, and none of {', '.join(KINDS)}")
+        raise ConfigurationError(f"{where}: {unknown[0]!r} is neither a path nor one of {', '.join(KINDS)}")
     return names
 
 
@@ -106,7 +106,7 @@ def _permission(where: str, given: Any) -> Permission:
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"{where} must be a mapping with role, models and routes, got {shape(given)}")
     if unknown := sorted(map(str, given.keys() - {"role", "models", "routes"})):
-        raise ConfigurationError(f"{where}.{unknown[0]} means nothing here; known are role, models, routes")
+        raise ConfigurationError(f"{where}.{unknown[0]} is not known; known: role, models, routes")
     if given.get("role") not in ROLES:
         raise ConfigurationError(f"{where}.role must be one of {', '.join(ROLES)}, got {shape(given.get('role'))}")
     models, routes = given.get("models"), given.get("routes")
@@ -120,5 +120,5 @@ def _permission(where: str, given: Any) -> Permission:
 def read_names(where: str, value: Any) -> tuple[str, ...]:
     """A list of strings as a tuple. Raises ConfigurationError."""
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ConfigurationError(f"{where} must be a list of texts, got {shape(value)}")
+        raise ConfigurationError(f"{where} must be a list of strings, got {shape(value)}")
     return tuple(value)

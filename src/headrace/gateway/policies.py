@@ -169,6 +169,6 @@ def _attachment(entry: Any, named: Mapping[str, Any]) -> Attachment:
     if policy not in named:
         raise BadRequestError(f"there is no policy {policy!r}")
     if said.get("scope") not in (None, "*"):
-        raise ConfigurationError(f"scope must be '*', or left out beside {', '.join(_LISTS)}; got {shape(said['scope'])}")
+        raise ConfigurationError(f"scope must be '*', or left out if any of {', '.join(_LISTS)} is given; got {shape(said['scope'])}")
     lists = {} if said.get("scope") else {word: texts(word, said.get(word) or []) for word in _LISTS}
     return Attachment(policy, **lists, default=flag("default", said.get("default", False)))

@@ -37,7 +37,7 @@ def _wait(name: str, value: Any) -> None:
 
 def _region(name: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name} must be a text, got {shape(value)}")
+        raise ConfigurationError(f"{name} must be a string, got {shape(value)}")
 
 
 _READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {

@@ -101,7 +101,7 @@ class Turns:
             event = read_object(content)
             line = event.get("stream_id")
             if line is not None and not isinstance(line, str):
-                raise BadRequestError("stream_id must be a text")
+                raise BadRequestError("stream_id must be a string")
             self._check_room(line)
         except BadRequestError as error:
             with suppress(Left):

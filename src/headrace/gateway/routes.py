@@ -89,7 +89,7 @@ def route(method: str, path: str) -> Endpoint:
     if allowed:
         raise refusal(405, Kind.BAD_REQUEST, f"{path} takes {', '.join(allowed)}, not {method}")
     if _LATER.match(path):
-        raise refusal(501, Kind.NOT_FOUND, f"{path} is not offered by this gateway yet", code="unknown_url")
+        raise refusal(501, Kind.NOT_FOUND, f"{path} is not supported by this gateway yet", code="unknown_url")
     raise refusal(404, Kind.NOT_FOUND, f"there is no {path} here", code="unknown_url")
 
 

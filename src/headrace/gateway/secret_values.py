@@ -66,20 +66,22 @@ class Secrets:
         try:
             found = path.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"the file {path} cannot be read ({getattr(error, 'strerror', None) or 'no text'})") from None
+            raise ConfigurationError(f"the file {path} cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
         if not found:
             raise ConfigurationError(f"the file {path} is empty")
         return found
 
     def _asked(self, name: str) -> str:
         if self._hook is None:
-            raise ConfigurationError(f"{HOOK}{name} needs general_settings.secret_hook: the function that knows it, as package.module:name")
+            raise ConfigurationError(
+                f"{HOOK}{name} needs general_settings.secret_hook: the function that returns it, as package.module:name"
+            )
         try:
             found = self._hook(name)
         except Exception as error:
             raise ConfigurationError(f"the secret {name!r} was not found: secret_hook raised {type(error).__name__}") from error
         if not isinstance(found, str) or not found:
-            raise ConfigurationError(f"the secret {name!r} was not found: secret_hook gave nothing")
+            raise ConfigurationError(f"the secret {name!r} was not found: secret_hook returned nothing")
         return found
 
 
@@ -91,5 +93,5 @@ def hook_of(named: Any) -> Hook:
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(f"general_settings.secret_hook: there is no {named!r} ({type(error).__name__})") from None
     if not callable(found):
-        raise ConfigurationError(f"general_settings.secret_hook: {named!r} is no function")
+        raise ConfigurationError(f"general_settings.secret_hook: {named!r} is not a function")
     return found  # type: ignore[no-any-return]

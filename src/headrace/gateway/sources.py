@@ -87,12 +87,12 @@ def _read(path: Path, above: tuple[Path, ...]) -> Source:
     if isinstance(content, list):  # only the deployments
         content, lines = {"model_list": content}, Lines({("model_list", *place): line for place, line in lines.of.items()}, lines.twice)
     if not isinstance(content, Mapping):
-        raise ConfigurationError(f"{path} must hold a mapping with model_list or models, got {shape(content)}")
+        raise ConfigurationError(f"{path} must contain a mapping with model_list or models, got {shape(content)}")
     if path.resolve() in above:
-        raise ConfigurationError(f"{path}: the files include one another in a circle")
+        raise ConfigurationError(f"{path}: the files include one another in a cycle")
     source = Source(dict(content), _named(lines, path), {path: stamp}, str(path))
     for twice, line in lines.twice:
-        source.problems.append(Problem(f"{twice} is said twice: the second hides the first", f"{path}:{line}"))
+        source.problems.append(Problem(f"{twice} is given twice, and the second hides the first", f"{path}:{line}"))
     included = source.content.pop("include", None) or ()
     for name in [included] if isinstance(included, str) else included:
         _join(source, _read(path.parent / str(name), (*above, path.resolve())))

@@ -118,7 +118,7 @@ def _form(name: str, value: Any, known: Mapping[str, Callable[[str, Any], Any]])
     said = {word: given for word, given in mapping(name, value).items() if given is not None}
     for word, given in said.items():
         if word not in known:
-            raise BadRequestError(f"{name}.{word} means nothing here; known are {', '.join(sorted(known))}")
+            raise BadRequestError(f"{name}.{word} is not known; known: {', '.join(sorted(known))}")
         known[word](f"{name}.{word}", given)
     return said
 

@@ -174,6 +174,6 @@ def check_workers(config: Config, workers: int) -> None:
     limited = [id for id in router.get_model_ids() if (found := router.get_deployment(id)) is not None and found.limits]
     if limited:
         raise ConfigurationError(
-            f"{workers} workers would each take the limits of {len(limited)} deployments for themselves: share them by "
+            f"{workers} workers would each use the whole limits of {len(limited)} deployments: share the limits through "
             "router_settings.redis_url (Valkey or Redis), or serve with --workers 1"
         )

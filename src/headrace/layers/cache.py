@@ -65,7 +65,7 @@ def read_control(control: Mapping[str, Any], *, default_on: bool = True) -> Cont
     ttl = _seconds(said, "ttl")
     namespace = said.get("namespace")
     if namespace is not None and not isinstance(namespace, str):
-        raise BadRequestError(f"cache['namespace'] must be a text, got {shape(namespace)}")
+        raise BadRequestError(f"cache['namespace'] must be a string, got {shape(namespace)}")
     return Control(
         reads=bool(on) and not said.get("no-cache"),
         writes=bool(on) and not said.get("no-store") and ttl != 0,

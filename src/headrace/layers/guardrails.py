@@ -163,7 +163,7 @@ class Guardrails:
         self._besides = besides or _nothing
         names = [rule.name for rule in rules]
         if len(set(names)) != len(names):
-            raise ConfigurationError(f"guardrails need names of their own; got {', '.join(map(repr, names))}")
+            raise ConfigurationError(f"guardrails need different names; got {', '.join(map(repr, names))}")
         self._rules = tuple(rules)
 
     def install(self) -> None:

@@ -38,7 +38,7 @@ class Limit(Struct, frozen=True):
         if isinstance(self.amount, bool) or not isinstance(self.amount, int) or self.amount < 1:
             raise ConfigurationError(f"{label}: the amount must be a whole number of at least 1, got {self.amount!r}")
         if self.unit is Unit.IN_FLIGHT and self.window != 0:
-            raise ConfigurationError(f"{label}: what is in flight is counted at once, its window must be 0, got {self.window!r}")
+            raise ConfigurationError(f"{label}: calls in flight have no window, so it must be 0, got {self.window!r}")
         if self.unit is not Unit.IN_FLIGHT and not 0 < self.window < float("inf"):
             raise ConfigurationError(f"{label}: the window must be a positive number of seconds, got {self.window!r}")
 
@@ -104,7 +104,7 @@ def limits_of(*, windows: Iterable[Mapping[str, Any]] = (), **named: Any) -> tup
 
 def _limit(name: str, amount: Any) -> Limit:
     if name not in NAMES:
-        raise ConfigurationError(f"{name!r} is not a limit; the named ones are {', '.join(NAMES)}, any other goes into windows")
+        raise ConfigurationError(f"{name!r} is not a named limit; known: {', '.join(NAMES)}. Any other goes into windows")
     unit, window = NAMES[name]
     return Limit(unit, _amount(name, amount), window, name)
 
@@ -125,5 +125,5 @@ def _window(where: str, window: Mapping[str, Any]) -> Limit:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
         raise ConfigurationError(f"{where}.window must be a positive number of seconds, got {seconds!r}")
     if known[window["unit"]] is Unit.IN_FLIGHT:
-        raise ConfigurationError(f"{where}.unit: what is in flight has no window; give max_parallel_requests instead")
+        raise ConfigurationError(f"{where}.unit: calls in flight have no window; use max_parallel_requests instead")
     return Limit(known[window["unit"]], _amount(f"{where}.amount", window["amount"]), float(seconds), str(window.get("name") or ""))

@@ -69,7 +69,7 @@ class Roster:
         """The account of a scope. Raises ConfigurationError for a scope that was never added."""
         account = self.scopes.get(name)
         if account is None:
-            raise ConfigurationError(f"scopes: there is no {name!r}; add_scope comes first. A limit that is not there would be no limit")
+            raise ConfigurationError(f"scopes: there is no {name!r}; call add_scope first")
         return account
 
     def scopes_of(self, ask: Ask) -> tuple[Account, ...]:
@@ -102,7 +102,7 @@ class Roster:
 
     def _settle_in(self, place: Place) -> None:
         if place.deployment in self.members:
-            raise ConfigurationError(f"deployment {place.deployment!r} is there already: remove it first")
+            raise ConfigurationError(f"deployment {place.deployment!r} exists already: remove it first")
         ledger = self._ledger(place)
         member = self.members[place.deployment] = Member(place.deployment, ledger, tuple(place.groups))
         for name in place.groups:

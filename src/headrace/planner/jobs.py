@@ -176,7 +176,7 @@ def read_jobs(lines: Iterable[str | bytes], *, model: str | None = None, output:
         more = f"; and {len(mistakes) - MOST_MISTAKES} more" if len(mistakes) > MOST_MISTAKES else ""
         raise ConfigurationError("; ".join(mistakes[:MOST_MISTAKES]) + more)
     if not jobs:
-        raise ConfigurationError("there is no job in it: expected one JSON object a line")
+        raise ConfigurationError("it contains no job: expected one JSON object per line")
     return sorted(jobs, key=lambda job: job.at)
 
 
@@ -227,7 +227,7 @@ def _input(row: Mapping[str, Any], body: Mapping[str, Any]) -> int:
         if name in body:
             extra = [body[part] for part in ("tools", "functions", "instructions", "system") if part in body]
             return sum(estimate_encoded(msgspec.json.encode(part), part) for part in (body[name], *extra))
-    raise ConfigurationError("says nothing of its size: give messages, prompt, input or input_tokens")
+    raise ConfigurationError("has no size: give messages, prompt, input or input_tokens")
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int | None:

@@ -19,9 +19,9 @@ UNITS: Final = ((86_400.0 * 3, 86_400.0, "days"), (7200.0, 3600.0, "hours"), (18
 def check(path: Path) -> None:
     """Raises ConfigurationError if a plot could not be written there."""
     if path.suffix.lower() not in KINDS:
-        raise ConfigurationError(f"{path}: a plot is written as {', '.join(KINDS)}")
+        raise ConfigurationError(f"{path}: a plot must be one of {', '.join(KINDS)}")
     if not path.absolute().parent.is_dir():
-        raise ConfigurationError(f"{path}: there is no such folder to write a plot into")
+        raise ConfigurationError(f"{path}: the directory of the plot does not exist")
     _figure()
 
 

@@ -15,7 +15,9 @@ def headers_for(provider: Provider, key: str | None) -> HeaderPairs:
     if not key:
         return ()
     if not key.isascii() or not key.isprintable():
-        raise ConfigurationError(f"the key for {provider.name} holds what no header can carry: copy it again without line breaks")
+        raise ConfigurationError(
+            f"the key for {provider.name} contains characters that are invalid in a header: copy it again without line breaks"
+        )
     key = key.removeprefix(provider.auth.cut)
     if provider.auth.header:
         return ((provider.auth.header, key),)

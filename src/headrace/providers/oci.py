@@ -81,7 +81,7 @@ class Oci:
             self._key_id, self._ends = "/".join(options[name] for name in ("oci_tenancy", "oci_user", "oci_fingerprint")), None
         elif keyed or len(missing) < len(OWN):
             wanted = ", ".join([*missing, *([] if keyed else ["oci_key or oci_key_file"])])
-            raise ConfigurationError(f"oci: an API key is not whole without {wanted}")
+            raise ConfigurationError(f"oci: an API key also needs {wanted}")
         else:
             raise AuthenticationError(
                 "no OCI credentials were found: set OCI_GENAI_API_KEY, or OCI_USER, OCI_TENANCY, OCI_FINGERPRINT and OCI_KEY_FILE, "
@@ -184,7 +184,7 @@ def _private_key(given: Mapping[str, Any]) -> Any:
             str(text).replace("\\n", "\n").strip().encode(), phrase.encode() if phrase else None
         )
     except (ValueError, TypeError):
-        raise ConfigurationError("oci: the key is no RSA key in PEM, or its pass phrase is another") from None
+        raise ConfigurationError("oci: the key is not an RSA key in PEM, or its passphrase is wrong") from None
 
 
 def _end_of(token: str) -> float | None:

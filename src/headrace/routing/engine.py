@@ -72,7 +72,7 @@ class Engine:
         """Use other options from the next call on. Raises ConfigurationError before anything has changed."""
         settings, before = read_options(options), self.settings
         if (settings.store, settings.max_queue) != (before.store, before.max_queue):
-            raise ConfigurationError("redis_url and its like and max_queue cannot change while a Router runs: start it anew")
+            raise ConfigurationError("redis_url (or redis_host, …) and max_queue cannot change while a Router runs: create a new one")
         self.fleet.use(settings, model_list)
         self.attempts.follow(settings)
         if any(getattr(settings, name) != getattr(before, name) for name in ("single_flight", "cache", "cache_arguments")):

@@ -110,7 +110,7 @@ def _check_end(behind: Mapping[str, set[str]], where: str) -> None:
         graphlib.TopologicalSorter(behind).prepare()
     except graphlib.CycleError as error:
         path = " → ".join(repr(name) for name in reversed(error.args[1]))
-        raise ConfigurationError(f"{where} go round in a circle: {path}; take one of them out") from None
+        raise ConfigurationError(f"{where} form a cycle: {path}; remove one of them") from None
 
 
 def given_with(call: Call) -> dict[str, Mapping[str, Any]]:

@@ -37,7 +37,7 @@ def wants_of(control: Mapping[str, Any], tokens: int, prefix: str = "") -> Wants
     beside: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     tags = control.get("tags") or beside.get("tags") or ()
     if not isinstance(tags, Sequence) or isinstance(tags, str):
-        raise BadRequestError("tags must be a list of texts")
+        raise BadRequestError("tags must be a list of strings")
     named = [str(tag).removeprefix(prefix) for tag in tags]
     return Wants(
         frozenset([tag for tag in named if not tag.startswith(("&", "!"))]),

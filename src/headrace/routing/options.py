@@ -315,7 +315,7 @@ def _passes_through(given: Any) -> bool:
 
 def _text(name: str, given: Any) -> str:
     if not isinstance(given, str):
-        raise ConfigurationError(f"{name} must be a text, got {shape(given)}")
+        raise ConfigurationError(f"{name} must be a string, got {shape(given)}")
     return given
 
 
@@ -333,7 +333,7 @@ def _health_checks(options: Mapping[str, Any]) -> CheckPolicy:
     if not wanted:
         for name in details:
             if options.get(name):
-                raise ConfigurationError(f"{name} is for health checks, and none are asked for: give health_check_interval, in seconds")
+                raise ConfigurationError(f"{name} is for health checks, which are off: set health_check_interval, in seconds")
         return CheckPolicy()
     interval = seconds("health_check_interval", options.get("health_check_interval", 300.0))
     if interval == 0:
@@ -361,9 +361,7 @@ _STORE: Final = ("redis_url", "redis_host", "redis_port", "redis_password", "red
 def _store(options: Mapping[str, Any]) -> dict[str, Any]:
     found = {name.removeprefix("redis_"): options[name] for name in _STORE if name in options}
     if found and not found.get("url") and not found.get("host"):
-        raise ConfigurationError(
-            "a store that is shared needs redis_url or redis_host; redis_port, redis_password and redis_db add to them"
-        )
+        raise ConfigurationError("a shared store needs redis_url or redis_host; redis_port, redis_password and redis_db only add to them")
     return found
 
 

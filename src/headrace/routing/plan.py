@@ -299,7 +299,7 @@ def _seconds(value: Any, where: str) -> float | None:
 
 def _tags(value: Any, where: str) -> frozenset[str]:
     if value is not None and (not isinstance(value, Sequence) or isinstance(value, str)):
-        raise ConfigurationError(f"{where} must be a list of texts, got {shape(value)}")
+        raise ConfigurationError(f"{where} must be a list of strings, got {shape(value)}")
     return frozenset(map(str, value or ()))
 
 
@@ -307,7 +307,7 @@ def _patterns(value: Any, where: str) -> tuple[re.Pattern[str], ...]:
     try:
         return tuple([re.compile(pattern) for pattern in sorted(_tags(value, where))])
     except re.error as error:
-        raise ConfigurationError(f"{where} must be a list of regular expressions; one of them is none: {error}") from None
+        raise ConfigurationError(f"{where} must be a list of regular expressions; one of them is invalid: {error}") from None
 
 
 def _retries(params: Mapping[str, Any], where: str) -> int | None:

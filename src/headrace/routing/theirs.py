@@ -9,8 +9,8 @@ from typing import Any, Final
 from headrace.errors import ConfigurationError
 
 ROUTERS: Final[Mapping[str, str]] = {
-    "assistants_config": "threads and assistants are not offered; use responses",
-    "search_tools": "search is not offered; give the model a web search tool",
+    "assistants_config": "threads and assistants are not supported; use responses",
+    "search_tools": "search is not supported; give the model a web search tool",
     "plugins": "give routing_strategy a function instead",
     "alerting_config": "give on_event a function, or read the log and the metrics",
     "auto_router_capability_limit": "there is no automatic choice of models; give routing_strategy a function",
@@ -39,7 +39,7 @@ DEPLOYMENTS: Final[Mapping[str, str]] = {
     "max_file_size_mb": "sizes are bounded by the gateway's own settings",
     "use_xai_oauth": "give the deployment its api_key",
     "fireworks_forward_user_id": "give `user` with the call",
-    "vector_store_id": "vector stores are not offered",
+    "vector_store_id": "vector stores are not supported",
 }
 """Parameters in a deployment's `litellm_params`."""
 
@@ -48,7 +48,7 @@ _FAMILIES: Final[Mapping[str, str]] = {
     "complexity_router_": "there is no automatic choice of models; give routing_strategy a function",
     "adaptive_router_": "there is no automatic choice of models; give routing_strategy a function",
     "quality_router_": "there is no automatic choice of models; give routing_strategy a function",
-    "milvus_": "vector stores are not offered",
+    "milvus_": "vector stores are not supported",
     "valkey_": "limits and answers are shared by the Router's own redis_url and cache",
 }
 
@@ -67,17 +67,17 @@ INFO: Final[Mapping[str, str]] = {
 
 INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("guardrail", "guardrails stand around all calls, not in the Router; see headrace.layers"),
-    ("fine_tuning", "fine-tuning is not offered; use the provider's own SDK"),
-    ("vector_store", "vector stores are not offered; use the provider's own SDK"),
-    ("video", "videos are not offered; use the provider's own SDK"),
-    ("container", "containers are not offered; use the provider's own SDK"),
-    ("skill", "skills are not offered; use the provider's own SDK"),
-    ("interaction", "interactions are not offered; use generate_content"),
-    ("agent", "agents are not offered; use the provider's own SDK"),
-    ("assistant", "threads and assistants are not offered; use responses"),
-    ("thread", "threads and assistants are not offered; use responses"),
-    ("message", "threads and assistants are not offered; use responses"),
-    ("search", "search is not offered; give the model a web search tool"),
+    ("fine_tuning", "fine-tuning is not supported; use the provider's own SDK"),
+    ("vector_store", "vector stores are not supported; use the provider's own SDK"),
+    ("video", "videos are not supported; use the provider's own SDK"),
+    ("container", "containers are not supported; use the provider's own SDK"),
+    ("skill", "skills are not supported; use the provider's own SDK"),
+    ("interaction", "interactions are not supported; use generate_content"),
+    ("agent", "agents are not supported; use the provider's own SDK"),
+    ("assistant", "threads and assistants are not supported; use responses"),
+    ("thread", "threads and assistants are not supported; use responses"),
+    ("message", "threads and assistants are not supported; use responses"),
+    ("search", "search is not supported; give the model a web search tool"),
     ("realtime", "the gateway has /v1/realtime for a Router's deployments"),
     ("passthrough", "the gateway passes requests on"),
     ("adapter", "use anthropic_messages or generate_content"),
@@ -111,11 +111,11 @@ def check_deployment(params: Mapping[str, Any], info: Mapping[str, Any], where: 
     for name in [name for name, value in params.items() if value]:
         family = next((begins for begins in _FAMILIES if name.startswith(begins)), None)
         if name in DEPLOYMENTS or family is not None:
-            raise ConfigurationError(f"{where}.litellm_params.{name} is not offered: {DEPLOYMENTS.get(name) or _FAMILIES[family or '']}")
+            raise ConfigurationError(f"{where}.litellm_params.{name} is not supported: {DEPLOYMENTS.get(name) or _FAMILIES[family or '']}")
         if name.startswith(_CLOUDS) and name not in known:
-            raise ConfigurationError(f"{where}.litellm_params.{name} is no credential that is known here{_meant(name, known)}")
+            raise ConfigurationError(f"{where}.litellm_params.{name} is not a known credential{_meant(name, known)}")
     for name in [name for name, value in info.items() if value and name in INFO]:
-        raise ConfigurationError(f"{where}.model_info.{name} is not offered: {INFO[name]}")
+        raise ConfigurationError(f"{where}.model_info.{name} is not supported: {INFO[name]}")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

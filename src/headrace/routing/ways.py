@@ -70,7 +70,7 @@ def read_ways(options: Mapping[str, Any]) -> Ways:
         name, way, group = _routing_group(_fields(given, where), where, usual)
         for claimed in (name, *group.models):
             if claimed in own:
-                raise ConfigurationError(f"{where}: {claimed!r} is in another routing group already; a model goes by one of them")
+                raise ConfigurationError(f"{where}: {claimed!r} is in another routing group already; a model can be in only one")
             own[claimed] = way
         joint[name] = group
     for model, checks in _mapping(options.get("model_group_affinity_config", {}), "model_group_affinity_config").items():
@@ -85,7 +85,7 @@ def _routing_group(given: Mapping[str, Any], where: str, usual: Way) -> tuple[st
         raise ConfigurationError(f"{where} has no {', '.join(map(repr, sorted(unknown)))}: it takes group_name, models and a strategy")
     name, models = given.get("group_name"), _list(given.get("models", ()), f"{where}.models")
     if not isinstance(name, str) or not name or not models:
-        raise ConfigurationError(f"{where} must name itself (group_name) and at least one model group (models), got {shape(given)}")
+        raise ConfigurationError(f"{where} needs group_name and at least one model group (models), got {shape(given)}")
     strategy = _name(given.get("routing_strategy"))
     if strategy == "priority":
         tiers = _mapping(given.get("model_priorities", {}), f"{where}.model_priorities")

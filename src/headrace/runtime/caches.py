@@ -127,7 +127,7 @@ def _kept(names: Sequence[str] | None) -> frozenset[str]:
     calls = [name if name in _CALLS else str(name).removeprefix("a") for name in names]
     for name, call in zip(names, calls, strict=True):
         if call not in _CALLS and call not in _PASSING:
-            raise ConfigurationError(f"supported_call_types has no {name!r} that could be kept; known: {', '.join(_CALLS)}")
+            raise ConfigurationError(f"supported_call_types: {name!r} is not a call that can be cached; known: {', '.join(_CALLS)}")
     return frozenset([_CALLS[call] for call in calls if call in _CALLS])
 
 

@@ -51,7 +51,7 @@ def address_of(
         place = f"{host or 'localhost'}:{6379 if port is None else _number('redis_port', port)}"
         return _single(f"redis://{place}", place, own)
     if host is not None or port is not None:
-        raise ConfigurationError("redis_url and redis_host/redis_port both say where the store is: give one of them")
+        raise ConfigurationError("redis_url and redis_host/redis_port both say where the store is: set only one of them")
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError("redis_url must look like redis://:password@host:6379/0 (or rediss://, valkey://, unix://, …)")
     scheme = url.split("://", 1)[0]

@@ -268,7 +268,7 @@ def unreachable(name: str, error: Exception) -> ConfigurationError:
     """The error if the store does not answer at startup: without it, a Router cannot know what others use of its limits."""
     return ConfigurationError(
         f"limits cannot be shared: {name} does not answer ({type(error).__name__}: {str(error)[:200]}). "
-        "Start it or correct the address, or leave it out: then each process keeps the limits it was given for itself"
+        "Start it, correct the address, or remove it: then each process keeps its limits for itself"
     )
 
 

@@ -50,7 +50,7 @@ class Database:
         except BaseException as error:
             self.close()
             if isinstance(error, SchemaError):
-                raise ConfigurationError(f"the database's schema is {error.version!r}, of a newer headrace: update this one") from None
+                raise ConfigurationError(f"the database has the schema {error.version!r} of a newer headrace: update headrace") from None
             if not isinstance(error, DatabaseError):
                 raise
             raise ConfigurationError(f"the database {self} cannot be opened: {error}. {_REMEDY[self.sqlite]}") from None

@@ -144,8 +144,8 @@ class Sqlite:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise ConfigurationError(
-                f"the folder {error.filename}, where keys are to be kept, cannot be made ({error.strerror}): make it, or name another "
-                "by HEADRACE_STATE or DATABASE_URL"
+                f"the directory {error.filename}, which holds the keys and the ledger, cannot be created ({error.strerror}): "
+                "create it, or choose another with HEADRACE_STATE or DATABASE_URL"
             ) from None
 
     def connect(self) -> Any:

@@ -57,7 +57,7 @@ def _verification(verify: Any) -> Any:
     if isinstance(verify, str) and verify.strip().lower() in ("true", "false"):
         return verify.strip().lower() == "true"
     if isinstance(verify, str) and not os.path.exists(verify):
-        raise ConfigurationError("litellm.ssl_verify names a file of certificates that is not there")
+        raise ConfigurationError("litellm.ssl_verify names a certificate file that does not exist")
     return verify
 
 

@@ -128,7 +128,7 @@ def form_of(operation: str, name: str, part: str = "") -> Form:
     module = FORMS.get(operation, {}).get(name)
     if module is None:
         known = ", ".join(FORMS.get(operation, {})) or "none"
-        raise ConfigurationError(f"no form of {operation} is called {name!r}; there are {known}")
+        raise ConfigurationError(f"there is no form {name!r} of {operation}; known: {known}")
     forms: Mapping[tuple[str, str], Form] = importlib.import_module(f"headrace.dialects.forms.{module}").FORMS  # late: few are called
     return forms[part or operation, name]
 

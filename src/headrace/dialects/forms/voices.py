@@ -35,7 +35,7 @@ def _format(body: Body, target: Target, known: Mapping[str, str]) -> str:
 def _spoken(body: Body) -> str:
     text = body.get("input")
     if not isinstance(text, str):
-        raise BadRequestError("input must be a text")
+        raise BadRequestError("input must be a string")
     return text
 
 

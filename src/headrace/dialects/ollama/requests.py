@@ -213,5 +213,5 @@ def checked_texts(value: Json) -> Json:
     """Raises BadRequestError for token ids, which Ollama does not take."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
-        raise bad("input", "a text or a list of texts: Ollama takes no token ids", value)
+        raise bad("input", "a string or a list of strings: Ollama takes no token ids", value)
     return value

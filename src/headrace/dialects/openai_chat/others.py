@@ -22,7 +22,7 @@ def read_embedding_request(body: Mapping[str, Json]) -> EmbeddingRequest:
     """Raises BadRequestError that names the field."""
     body = obj(body, "the body")
     if body.get("input") is None:
-        raise bad("input", "a text, a list of texts or token ids", None)
+        raise bad("input", "a string, a list of strings or token ids", None)
     return EmbeddingRequest(
         model=string(body.get("model"), "model"),
         input=body["input"],
@@ -95,7 +95,7 @@ def read_text_request(body: Mapping[str, Json]) -> TextRequest:
     """Raises BadRequestError that names the field."""
     body = obj(body, "the body")
     if body.get("prompt") is None:
-        raise bad("prompt", "a text, a list of texts or token ids", None)
+        raise bad("prompt", "a string, a list of strings or token ids", None)
     return TextRequest(
         model=string(body.get("model"), "model"),
         prompt=body["prompt"],

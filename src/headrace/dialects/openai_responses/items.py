@@ -42,7 +42,7 @@ def read_input(value: Json) -> tuple[Message, ...]:
         else:
             turns.append(Message(role="assistant", content=turn))
     if not turns:
-        raise bad("input", "a text or a non-empty list of items", value)
+        raise bad("input", "a string or a non-empty list of items", value)
     return tuple(turns)
 
 

@@ -21,13 +21,13 @@ Read = Callable[[str, Any], Any]
 
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise BadRequestError(f"{name} must be a text, got {shape(value)}")
+        raise BadRequestError(f"{name} must be a string, got {shape(value)}")
     return value
 
 
 def texts(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise BadRequestError(f"{name} must be a list of texts, got {shape(value)}")
+        raise BadRequestError(f"{name} must be a list of strings, got {shape(value)}")
     return tuple(dict.fromkeys(value))
 
 
@@ -168,7 +168,7 @@ def check_names(body: Mapping[str, Any], known: Iterable[str]) -> None:
     allowed = frozenset(known)
     unknown = [name for name, value in body.items() if name not in allowed and value not in _EMPTY and value != "default"]
     if unknown:
-        raise BadRequestError(f"{unknown[0]} means nothing here; known are {', '.join(sorted(allowed))}")
+        raise BadRequestError(f"{unknown[0]} is not known; known: {', '.join(sorted(allowed))}")
 
 
 def terms_of(body: Mapping[str, Any], before: Terms, now: float) -> Terms:

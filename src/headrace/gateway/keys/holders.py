@@ -106,7 +106,7 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.budget is not None:
             budget_of(self.budget / NANO, self.budget_duration, where)
         elif self.budget_duration is not None:
-            raise ConfigurationError(f"{where}.budget_duration needs a max_budget beside it")
+            raise ConfigurationError(f"{where}.budget_duration needs a max_budget")
 
     @property
     def limits(self) -> dict[str, int]:

@@ -93,16 +93,16 @@ def identities(
     urls = [url.strip() for url in environment.get(URLS, "").split(",") if url.strip()]
     audience = [name.strip() for name in environment.get(AUDIENCE, "").split(",") if name.strip()]
     if not urls:
-        raise ConfigurationError(f"enable_jwt_auth needs {URLS}: the address of the provider's keys (its jwks_uri)")
+        raise ConfigurationError(f"enable_jwt_auth needs {URLS}: the URL of the identity provider's public keys (its jwks_uri)")
     if not audience:
-        raise ConfigurationError(f"enable_jwt_auth needs {AUDIENCE}: a token that was made for another program must not open this one")
+        raise ConfigurationError(f"enable_jwt_auth needs {AUDIENCE}: without it, tokens issued for other programs would be accepted")
     return Identities(_jwt, urls, audience, environment.get(ISSUER) or None, _fields(given or {}), permissions)
 
 
 def _fields(given: Mapping[str, Any]) -> Fields:
     unknown = [name for name in given if name not in Fields.__struct_fields__]
     if unknown:
-        raise ConfigurationError(f"litellm_jwtauth: {unknown[0]} means nothing here; known are {', '.join(Fields.__struct_fields__)}")
+        raise ConfigurationError(f"litellm_jwtauth: {unknown[0]} is not known; known: {', '.join(Fields.__struct_fields__)}")
     read: dict[str, Any] = {}
     for name, value in given.items():
         if value is not None:
@@ -113,7 +113,7 @@ def _fields(given: Mapping[str, Any]) -> Fields:
 
 def _said(where: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"{where} must be a text, got {shape(value)}")
+        raise ConfigurationError(f"{where} must be a string, got {shape(value)}")
     return value
 
 

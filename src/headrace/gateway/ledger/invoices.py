@@ -91,14 +91,14 @@ def _columns(there: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
     for field, names in NAMES.items():
         if field in given:
             if given[field] not in known.values():
-                raise ConfigurationError(f"the invoice has no column {given[field]!r}; there are {', '.join(known.values())}")
+                raise ConfigurationError(f"the invoice has no column {given[field]!r}; its columns: {', '.join(known.values())}")
             found[field] = given[field]
         elif name := next((known[name] for name in names if name in known), None):
             found[field] = name
     missing = [field for field in NEEDED if field not in found]
     if missing:
         raise ConfigurationError(
-            f"which column of the invoice is the {missing[0]}? Say --column {missing[0]}=NAME; there are {', '.join(known.values())}"
+            f"which column of the invoice is the {missing[0]}? Pass --column {missing[0]}=NAME; its columns: {', '.join(known.values())}"
         )
     return found
 
@@ -116,7 +116,7 @@ def _day(value: str, where: str) -> str:
         moment = datetime.fromisoformat(text)
         return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
     except ValueError:
-        raise ConfigurationError(f"{where}: {value!r} is no day like 2026-11-28") from None
+        raise ConfigurationError(f"{where}: {value!r} is not a date like 2026-11-28") from None
 
 
 def _model(value: str) -> str:
@@ -128,14 +128,14 @@ def _money(value: str, where: str) -> int:
     try:
         return int((Decimal(re.sub(r"[$\s,]|USD", "", value or "0") or "0") * NANO).to_integral_value())
     except InvalidOperation:
-        raise ConfigurationError(f"{where}: {value!r} is no amount of dollars") from None
+        raise ConfigurationError(f"{where}: {value!r} is not an amount in dollars") from None
 
 
 def _count(value: str | None, where: str) -> int:
     try:
         return int(Decimal((value or "0").replace(",", "").strip() or "0"))
     except InvalidOperation:
-        raise ConfigurationError(f"{where}: {value!r} is no number of tokens") from None
+        raise ConfigurationError(f"{where}: {value!r} is not a number of tokens") from None
 
 
 def recorded(connection: Connection, where: Sequence[Condition]) -> Lines:
