@@ -1,5 +1,5 @@
-"""The HTTP gateway: one address for OpenAI, Anthropic and Google clients. `app.gateway` is an ASGI application over a
-Router.
+"""The HTTP gateway: one address for OpenAI, Anthropic and Google clients.
 
-`headrace serve` runs it. `import headrace` imports nothing from here.
+`app.gateway` is an ASGI application over a Router, and `headrace serve` runs it. `import headrace` imports nothing from
+here.
 """

@@ -222,7 +222,7 @@ STOPPING: Final = Failure(Kind.OVERLOADED, "the gateway stops: ask again", statu
 
 
 class _Pulse:
-    """Runs `beat` in each interval in which nothing was felt."""
+    """Runs `beat` in each interval in which `felt` was not set."""
 
     __slots__ = ("_beat", "_every", "_task", "_timer", "felt")
 

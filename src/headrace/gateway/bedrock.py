@@ -1,8 +1,7 @@
-"""Bedrock's own paths, for AWS clients: Converse for every model, and InvokeModel in Claude's format, both also as AWS
-event streams.
+"""Bedrock's own paths, for AWS clients.
 
-InvokeModel in other formats: `invoke_model`.
-docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html, read 2026-11.
+Converse for every model, and InvokeModel in Claude's format (other formats: `invoke_model`); both also as AWS event
+streams. docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html, read 2026-11.
 """
 
 from __future__ import annotations

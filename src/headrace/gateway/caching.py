@@ -13,10 +13,10 @@ WORDS: Final = frozenset({"cache", "caching"})
 
 
 def follow(options: dict[str, Any], here: Here) -> None:
-    """Replace the cache control in a call's options by what the Router takes. Without a cache, asking not to use one is
-    accepted.
+    """Replace the cache control in a call's options by what the Router takes.
 
-    Raises BadRequestError for an invalid value, and if a cache is asked for and there is none.
+    Without a cache, asking not to use one is accepted. Raises BadRequestError for an invalid value, and if a cache is
+    asked for and there is none.
     """
     said = {word: value for word in WORDS if (value := options.pop(word, None)) is not None}
     control = read_control(said, default_on=False)

@@ -1,6 +1,4 @@
-"""`litellm_settings.callbacks` and the like: integrations, and the operator's own loggers, for every call while the
-gateway runs.
-"""
+"""`litellm_settings.callbacks` and the like: integrations and the operator's own loggers, for every call."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Cohere's older chat API, `/v1/chat`, with a message next to its history: requests are converted to v2, responses and
-streams back to v1.
+"""Cohere's older chat API, `/v1/chat`, which takes a message and its history.
 
-docs.cohere.com/v1/reference/chat and cohere 7.3, whose plain client still uses it; read 2026-11.
+Requests are converted to v2, responses and streams back to v1. docs.cohere.com/v1/reference/chat and cohere 7.3, whose
+plain client still uses it; read 2026-11.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ _OWN: Final = frozenset({
     "message", "preamble", "chat_history", "tools", "tool_results", "response_format", "documents", "citation_quality",
     "prompt_truncation", "max_input_tokens", "force_single_step", *_REFUSED,
 })  # fmt: skip
-"""Fields of v1 only; all others exist in v2. v2 has no equivalent for how a long prompt is cut or in how many steps
-tools are used.
+"""Fields of v1 only; all others exist in v2.
+
+v2 has no equivalent for how a long prompt is cut or in how many steps tools are used.
 """
 
 

@@ -1,6 +1,4 @@
-"""The content of calls for the ledger, only if enabled: request and response in the caller's format, secrets masked,
-shortened.
-"""
+"""The content of calls for the ledger, if enabled: in the caller's format, secrets masked, shortened."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ HEARD: Final = 2 << 20
 """Bytes of a stream that are read: its events are many times longer than their content."""
 
 LARGEST: Final = 16 << 20
-"""Bytes of a whole response that is read."""
+"""Bytes of the largest whole response that is read."""
 
 
 class Content:

@@ -1,7 +1,6 @@
-"""Mistral's fill-in-the-middle completion, `/v1/fim/completions`, over any provider of text completions. Responses have
-the format of a chat.
+"""Mistral's fill-in-the-middle completion, `/v1/fim/completions`, over any provider of text completions.
 
-docs.mistral.ai/api/endpoint/fim and mistralai 3.7; read 2026-11.
+Responses have the format of a chat. docs.mistral.ai/api/endpoint/fim and mistralai 3.7; read 2026-11.
 """
 
 from __future__ import annotations

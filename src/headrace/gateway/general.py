@@ -44,7 +44,7 @@ class Settings(Struct, frozen=True):
     database: str = ""
     """Database of keys and calls; "" for the environment's. May contain a password."""
     keep: float | None = None
-    """Seconds for which calls are kept; None for ever."""
+    """Seconds for which calls are kept; None to keep them forever."""
     content: bool = False
     """Whether the content of calls is recorded, unless a key, its user or its team says otherwise."""
     content_max: int = 32 << 10

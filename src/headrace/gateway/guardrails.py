@@ -1,6 +1,4 @@
-"""The `guardrails` section of a configuration, in LiteLLM's format: rules around every call of the gateway, replaced on
-reload.
-"""
+"""The `guardrails` section of a configuration, in LiteLLM's format: rules around every call of the gateway."""
 
 from __future__ import annotations
 

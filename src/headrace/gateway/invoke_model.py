@@ -1,8 +1,7 @@
-"""Bedrock's InvokeModel in the formats of Nova, Llama, Mistral, Titan, Cohere and Chat Completions, which newer vendors
-use there.
+"""Bedrock's InvokeModel in the formats of Nova, Llama, Mistral, Titan, Cohere and Chat Completions.
 
-The body's fields tell the format; any provider can serve it.
-docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html, read 2026-11.
+Newer vendors on Bedrock use the format of Chat Completions. The body's fields tell the format, and any provider can
+serve it. docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html, read 2026-11.
 """
 
 from __future__ import annotations
@@ -191,8 +190,9 @@ def _text(here: Here, body: Mapping[str, Any], model: str, *, stream: bool) -> R
 
 
 def _maker(here: Here, body: Mapping[str, Any], model: str) -> Maker:
-    """The vendor whose format the body has: by the model's name here and at its provider, else by a field that only one
-    vendor has.
+    """The vendor whose format the body has.
+
+    Told by the model's name here and at its provider, else by a field that only one vendor has.
     """
     found = _deployment(here, model)
     names = (model, "" if found is None else found.model)

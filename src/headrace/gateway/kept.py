@@ -211,10 +211,10 @@ def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
 
 
 def _listed(here: Here, asked: Asked, operation: Operation, where: Operation, *names: str) -> Reply:
-    """The caller's own objects; for administrators the list of one provider account, as providers do not know the
-    owners.
+    """The caller's own objects; for administrators the list of one provider account.
 
-    The account is that of `model`, or of the id in `after`, else that of the first deployment that stores such objects.
+    A provider does not know the owners. The account is that of `model`, or of the id in `after`, else that of the first
+    deployment that stores such objects.
     """
     options = _query(asked, *names)
     after = asked.query.get("after")

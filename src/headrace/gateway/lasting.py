@@ -33,7 +33,7 @@ class Where(Struct, frozen=True):
     folder: Path
     """Holds the journals, and the SQLite database if no other is configured."""
     keep: float | None = None
-    """Seconds for which calls are kept; None for ever."""
+    """Seconds for which calls are kept; None to keep them forever."""
     keep_content: float | None = None
     """Seconds for which their content is kept; None for as long as the call."""
 
@@ -66,10 +66,9 @@ class Lasting:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start the background tasks: write the ledger, beginning with the journals of earlier processes, and follow
-        changes.
+        """Start the background tasks: write the ledger, and follow changes.
 
-        Calls under a budget wait until those journals are written.
+        The journals of earlier processes come first; calls under a budget wait until those are written.
         """
         await self.desk.start()
         await self.use(self._standing)

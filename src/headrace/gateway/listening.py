@@ -1,5 +1,4 @@
-"""Listening sockets of several workers: each has one of its own on the shared address, and the kernel distributes
-connections.
+"""Listening sockets of several workers: each has its own on the shared address, and the kernel distributes connections.
 
 On a single socket the worker that wakes first takes all waiting connections: of a client's 32 connections one worker
 got all 32. Only Linux distributes them (SO_REUSEPORT).

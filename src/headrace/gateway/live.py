@@ -1,7 +1,7 @@
-"""Google's Live and music sessions, relayed between two WebSockets: credentials and model name are exchanged, usage is
-counted per turn.
+"""Google's Live and music sessions, relayed between two WebSockets.
 
-ai.google.dev/api/live, and the WebSocket of google-genai 3.6; read 2026-11.
+Credentials and the model's name are exchanged, usage is counted per turn. ai.google.dev/api/live, and the WebSocket of
+google-genai 3.6; read 2026-11.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 async def serve(visit: Visit) -> None:
-    """Serve a session. Only its first message names the model, so errors up to then are sent in the close frame, as
-    Google does.
+    """Serve a session.
+
+    Only its first message names the model, so errors up to then are sent in the close frame, as Google does.
     """
     await visit.accept()
     try:

@@ -1,6 +1,6 @@
-"""Anthropic's message batches, forwarded to providers that support them, with the gateway's model names, and ids that
-name the deployment.
+"""Anthropic's message batches, forwarded to providers that support them.
 
+The gateway's model names are replaced by the provider's, and ids by ones that name the deployment.
 docs.claude.com/en/api/creating-message-batches; types of anthropic 2.12.0.
 """
 
@@ -66,8 +66,9 @@ async def _ended(here: Here, keeper: Deployment, id: str, content: bytes) -> Non
 
 
 def listed(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
-    """List the batches of one account: that of the batch in `after_id` or `before_id`, of `model`, else the first that
-    has batches.
+    """List the batches of one account.
+
+    It is that of the batch in `after_id` or `before_id`, that of `model`, or the first that has batches.
     """
     return Sent(partial(_listed, here, asked))
 

@@ -14,7 +14,9 @@ from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment
 
 FILES, MESSAGES, RESPONSE, INTERACTION = "files", "messages", "response", "interaction"
-"""Kinds: a batch whose input and output are files; a batch of Anthropic's messages; a background response; and Google's
+"""Kinds of orders.
+
+A batch whose input and output are files; a batch of Anthropic's messages; a background response; and Google's
 equivalent, an interaction.
 """
 WORKING: Final = frozenset({"queued", "in_progress"})

@@ -61,8 +61,9 @@ async def forget(here: Here, kind: str, deployment: str, id: str, said: Any) -> 
 
 
 def own_list(here: Here, asked: Asked, where: Operation, after: tuple[str, str] | None, marked: Marked) -> Gathered:
-    """The objects of the caller's owner, newest first unless `order` says otherwise. after: the deployment and the
-    provider's own id.
+    """The objects of the caller's owner, newest first unless `order` says otherwise.
+
+    after: the deployment and the provider's own id.
     """
     return Gathered(partial(_listed, here, asked.query, where, after, marked))
 

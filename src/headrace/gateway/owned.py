@@ -1,5 +1,6 @@
-"""Access to the stored objects that a body refers to: those of others are treated as missing, and the call goes to the
-account that has its own.
+"""Access to the stored objects that a body refers to.
+
+Objects of other owners are treated as missing, and the call goes to the account that has the caller's.
 """
 
 from __future__ import annotations

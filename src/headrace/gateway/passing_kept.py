@@ -1,5 +1,6 @@
-"""Objects stored by providers, addressed at `/{provider}/…` by the providers' own ids: callers reach their own,
-administrators all.
+"""Objects stored by providers, addressed at `/{provider}/…` by the providers' own ids.
+
+Callers reach their own objects, administrators all.
 """
 
 from __future__ import annotations

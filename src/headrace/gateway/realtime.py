@@ -1,5 +1,6 @@
-"""OpenAI's realtime sessions, relayed between two WebSockets: events pass unchanged, credentials are exchanged, usage
-is counted.
+"""OpenAI's realtime sessions, relayed between two WebSockets.
+
+Events pass unchanged, credentials are exchanged, usage is counted.
 """
 
 from __future__ import annotations

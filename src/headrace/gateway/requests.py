@@ -113,7 +113,7 @@ async def _arriving(receive: Receive) -> AsyncIterator[bytes]:
 
 
 SLICE: Final = 256 << 10
-"""Bytes decompressed before other tasks run; a thousandth as many may expand to them."""
+"""Decompressed bytes after which other tasks may run; a thousandth as many compressed bytes may expand to them."""
 
 
 async def _inflated(pieces: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:

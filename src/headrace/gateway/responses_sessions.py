@@ -1,8 +1,8 @@
-"""OpenAI's Responses API over a WebSocket. Each `response.create` is a call of its own, to any provider, and continues
-the latest response of its stream without resending the history.
+"""OpenAI's Responses API over a WebSocket.
 
-A response that is not stored is continued from what this connection remembers. A `stream_id` names a stream: responses
-of one stream are made in order, streams run concurrently.
+Each `response.create` is a call of its own, to any provider, and continues the latest response of its stream without
+resending the history. A response that is not stored is continued from what this connection remembers. A `stream_id`
+names a stream: responses of one stream are made in order, streams run concurrently.
 
 developers.openai.com/api/docs/guides/websocket-mode, types of openai 3.57; read 2026-11.
 """
@@ -245,8 +245,9 @@ async def sent(send: Send, message: MutableMapping[str, Any]) -> None:
 
 
 class EventSend:
-    """An ASGI `send` that sends each server-sent event of a response as one message; an error response becomes an
-    `error` event.
+    """An ASGI `send` that sends each server-sent event of a response as one message.
+
+    An error response becomes an `error` event.
     """
 
     def __init__(self, send: Send, line: str | None) -> None:

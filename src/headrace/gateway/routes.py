@@ -148,8 +148,9 @@ def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def _predict(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
-    """Claude in Vertex AI's format: model in the path, API version and betas in the body
-    (docs.claude.com/en/api/claude-on-vertex-ai, read 2026-11).
+    """Claude in Vertex AI's format: model in the path, API version and betas in the body.
+
+    docs.claude.com/en/api/claude-on-vertex-ai, read 2026-11.
     """
     if model == "count-tokens":
         return _count(here, asked, body)

@@ -1,5 +1,6 @@
-"""Secrets that a configuration refers to instead of containing: in the environment, in files, or returned by the
-operator's own function.
+"""Secrets that a configuration refers to instead of containing.
+
+They are in the environment, in files, or returned by the operator's own function.
 """
 
 from __future__ import annotations

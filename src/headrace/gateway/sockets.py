@@ -1,6 +1,4 @@
-"""uvicorn's HTTP protocol with limits on the size of a request head, on slow requests and on clients that do not read
-their response.
-"""
+"""uvicorn's HTTP protocol with limits on request heads, slow requests and clients that do not read their response."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from headrace.gateway.straight.passage import Passage
 from headrace.gateway.straight.passages import LARGEST, Passages
 
 _LOOKS: Final = 4
-"""Checks of a connection within the time that it may be slow."""
+"""How often a connection is checked within the time `slow_client`."""
 
 _REASONS: Final = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
@@ -45,8 +43,9 @@ class Connection(HttpToolsProtocol):
     """The head of the request that is arriving, and the offset of its body."""
     _before = _behind = b""
     _found_by: Settings | None = None
-    """Of the last known head the bytes around its `content-length` value, and the settings it was found under: clients
-    mostly repeat it.
+    """The last known head: the bytes around its `content-length` value, and the settings it was found under.
+
+    Clients mostly repeat it.
     """
     _raw = b""
     """The request on the fast path."""

@@ -1,5 +1,6 @@
-"""Reads configuration files: keeps the line of every value, merges included files, and converts headrace's short form
-to LiteLLM's.
+"""Reads configuration files.
+
+Keeps the line of every value, merges included files, and converts headrace's short form to LiteLLM's.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Google's resumable uploads: started at one URL and sent in chunks to another, for which the gateway substitutes its
-own.
+"""Google's resumable uploads: started at one URL and sent in chunks to another, which the gateway replaces by its own.
 
 Google's clients send no key with the chunks. The URL names the upload's owner, sealed, so any process of the gateway
 accepts them. Large chunks are spooled to disk. None is retried: the client asks how much has arrived and continues from

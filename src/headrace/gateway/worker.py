@@ -28,8 +28,9 @@ from headrace.gateway.reload import Reloader
 CONFIG: Final = "HEADRACE_CONFIG"
 LOG: Final = "HEADRACE_LOG"
 ADDRESS: Final = "HEADRACE_ADDRESS"
-"""Environment variables from the parent to its workers: the path of the configuration; `format,level,calls`; a file
-with the address, which the first worker prints.
+"""Environment variables from the parent to its workers.
+
+The path of the configuration; `format,level,calls`; a file with the address, which the first worker prints.
 """
 
 
@@ -90,8 +91,10 @@ def taken(address: Path) -> str | None:
 
 
 class Turns:
-    """Shortens the interpreter's switch interval: each journal write releases the GIL, and the event loop must get it
-    back soon from the thread that writes the ledger to the database.
+    """Shortens the interpreter's switch interval.
+
+    Each journal write releases the GIL, and the event loop must get it back soon from the thread that writes the ledger
+    to the database.
     """
 
     async def start(self) -> None:
@@ -134,8 +137,10 @@ Failed calls and disconnects leave reference cycles: collected rarely, 230 of th
 """
 
 KEPT: Final = 4 << 20
-"""Bytes that are allocated and freed once: glibc then keeps twice the largest such block for reuse, and returns
-anything else at the end of its heap. A body of 100 KB is 25 pages.
+"""Bytes that are allocated and freed once at startup.
+
+glibc then keeps twice the largest such block for reuse, and returns anything else at the end of its heap. A body of 100
+KB is 25 pages.
 """
 
 

@@ -1,6 +1,4 @@
-"""Daily activity in the admin API: calls and spending of users, teams, end users and tags, with breakdowns, in
-LiteLLM's format.
-"""
+"""Daily activity in the admin API: calls and spending of users, teams, end users and tags, in LiteLLM's format."""
 
 from __future__ import annotations
 

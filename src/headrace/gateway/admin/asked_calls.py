@@ -58,8 +58,9 @@ class Calls:
         return [{**row, "whose": organization_of(row["key"], row["team"], row["whose"], terms)} for row in rows]
 
     async def where(self, question: Question, days: int | None = None) -> list[Condition]:
-        """The conditions of the query string and of what the caller may see. days: the default length if there is no
-        start date.
+        """The conditions of the query string and of what the caller may see.
+
+        days: the default length if there is no start date.
         """
         said, where = question.query, list[Condition]()
         if not question.sees_all:
@@ -90,7 +91,7 @@ _COLUMNS: Final = {
     "customer_id": "customer", "model": "model", "model_id": "deployment", "model_group": "group", "key_alias": "name",
     "session_id": "session",
 }  # fmt: skip
-"""Words of a query, and the columns in which what they name stands."""
+"""Query parameters, and the columns that they filter."""
 
 
 def amount_of(name: str, value: str) -> float:

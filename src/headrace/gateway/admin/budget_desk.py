@@ -35,9 +35,7 @@ def applied(connection: Connection, holder: Holder, now: float, before: Holder |
 
 
 def merged(terms: Terms, old: Terms, new: Terms, now: float) -> Terms:
-    """Terms after their budget changed: values that came from the old budget, or are unset, come from the new one;
-    others stay.
-    """
+    """Terms after their budget changed: unset values and those of the old budget come from the new one; others stay."""
     own = {name: getattr(terms, name) for name in _FIELDS}
     said = {name: value for name, value in own.items() if value not in (getattr(old, name), getattr(NOTHING, name))}
     if "budget" in said:  # dollars and their period belong together

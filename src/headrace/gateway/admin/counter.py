@@ -106,14 +106,14 @@ class Counter:
     async def page(
         self, holders: Sequence[Holder], shape: Callable[[Holder, int, float], dict[str, Any]], query: Mapping[str, str], page: Page
     ) -> list[dict[str, Any]]:
-        """Those of one page, in the order that `sort_by` and `sort_order` name, as they stand without."""
+        """One page of the holders, sorted by `sort_by` and `sort_order`, else in the given order."""
         if not query.get("sort_by"):
             return await self.all_shown(list(holders[page.first : page.first + page.size]), shape)
         return arranged(await self.all_shown(list(holders), shape), query)[page.first : page.first + page.size]
 
 
 class Page(Struct, frozen=True):
-    """A part of a list."""
+    """One page of a list."""
 
     number: int
     size: int
@@ -127,11 +127,11 @@ class Page(Struct, frozen=True):
 
 
 MOST: Final = 100
-"""In one page."""
+"""Items per page."""
 
 
 def page_of(query: Mapping[str, str], usual: int, size: str = "page_size") -> Page:
-    """usual: how many, where the query's `size` says nothing. Raises BadRequestError."""
+    """The page that a query asks for. usual: items per page if the parameter `size` is missing. Raises BadRequestError."""
     return Page(number_of(query, "page", 1), min(MOST, number_of(query, size, usual)))
 
 
@@ -143,7 +143,7 @@ def number_of(query: Mapping[str, str], name: str, default: int) -> int:
 
 
 def arranged(shown: list[dict[str, Any]], query: Mapping[str, str]) -> list[dict[str, Any]]:
-    """In the order of one field; what has none of it comes last."""
+    """Sorted by the field `sort_by`; items without a value come last. Raises BadRequestError."""
     name, order = query["sort_by"], query.get("sort_order", "asc")
     if order not in ("asc", "desc"):
         raise BadRequestError(f"sort_order must be asc or desc, got {order!r}")
@@ -154,7 +154,7 @@ def arranged(shown: list[dict[str, Any]], query: Mapping[str, str]) -> list[dict
 
 
 def holds(text: str, *names: str) -> bool:
-    """Whether one of the names has it in it, in whatever letters."""
+    """Whether one of the names contains the text, ignoring case."""
     return any(text.lower() in name.lower() for name in names)
 
 

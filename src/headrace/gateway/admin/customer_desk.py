@@ -76,7 +76,7 @@ class CustomerDesk:
         return {"blocked_users" if blocked else "unblocked_users": [await self._shown(one) for one in found]}
 
     async def info(self, question: Question) -> Any:
-        """One that was made here, else one that calls were for."""
+        """A customer that was created here, else one that calls named."""
         id = text("end_user_id", question.query.get("end_user_id") or question.query.get("user_id"))
         try:
             return await self._shown(await self._customers.find(id))

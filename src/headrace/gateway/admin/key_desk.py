@@ -114,7 +114,7 @@ class KeyDesk:
         return {"key": key.hash, **await self._counter.shown(key, key_shape)}
 
     async def update_many(self, question: Question) -> Any:
-        """Each of `keys` as by /key/update; one that cannot be changed leaves the others."""
+        """Change each of `keys` as /key/update does. A failure does not affect the others."""
         done: list[dict[str, Any]] = []
         failed: list[dict[str, Any]] = []
         forms = forms_of("keys", question.body.get("keys"))
@@ -177,7 +177,7 @@ class KeyDesk:
         return {"key": named or key.hash, "info": await self._counter.shown(key, key_shape)}
 
     async def page(self, question: Question) -> Any:
-        """The newest first, unless `sort_by` says otherwise."""
+        """The keys page by page, newest first unless `sort_by` says otherwise."""
         query, now = question.query, self._counter.clock()
         page, whole = page_of(query, 10, "size"), flag("return_full_object", query.get("return_full_object", "false")) or "expand" in query
         parts = flag("substring_matching", query.get("substring_matching", "false"))
@@ -288,14 +288,14 @@ def check_alias(connection: Connection, key: Holder) -> None:
 
 _IN_PARTS: Final = frozenset({"user_id", "key_alias"})
 _NOBODYS: Final = ("project_id", "access_group_id", "agent_id")
-"""What no key has here."""
+"""Filters on fields that keys do not have here: they match nothing."""
 _FURTHER: Final = frozenset({"sort_by", "organization_id", "search", "status", "expires", "substring_matching", *_NOBODYS})
-"""What the columns of the table do not say."""
+"""Query parameters that a filter on columns cannot answer."""
 _STATES: Final[Mapping[str, tuple[str, ...]]] = {"status": ("active", "expired", "revoked"), "expires": ("active", "expired")}
 
 
 def _is_wanted(key: Holder, query: Mapping[str, str], now: float, *, parts: bool) -> bool:
-    """Whether a list has it, as far as its columns do not say. parts: whether parts of its user and its alias are named.
+    """Whether a key passes the filters that are not on columns. parts: whether user and alias match as substrings.
 
     Raises BadRequestError.
     """

@@ -256,7 +256,7 @@ class TeamDesk:
 
 
 def _is_wanted(team: Holder, query: Mapping[str, str]) -> bool:
-    """Whether a list has it."""
+    """Whether a team passes the filters of a query."""
     user, search, above = query.get("user_id"), query.get("search", ""), query.get("organization_id")
     return (
         (not user or any(member.user == user for member in team.terms.members))
@@ -323,8 +323,9 @@ class UserDesk:
         return {"user_id": user.id, "data": await self._counter.shown(user, user_shape)}
 
     async def update_many(self, question: Question) -> Any:
-        """Each of `users` as by /user/update, or with `all_users` all of them by `user_updates`; one that cannot be changed leaves the
-        others.
+        """Change each of `users` as /user/update does, or with `all_users` all of them by `user_updates`.
+
+        A failure does not affect the others.
         """
         body = question.body
         if flag("all_users", body.get("all_users") or False):
@@ -371,7 +372,7 @@ class UserDesk:
         return {role.value: {"description": what, "ui_label": name} for role, (name, what) in ROLES.items()}
 
     async def page(self, question: Question) -> Any:
-        """The newest first, unless `sort_by` says otherwise."""
+        """The users page by page, newest first unless `sort_by` says otherwise."""
         query = question.query
         page, teams = page_of(query, 25), defaultdict(list)
         for team in await self._teams.all():
@@ -388,7 +389,7 @@ class UserDesk:
 
 
 def _is_asked_for(user: Holder, teams: Sequence[str], query: Mapping[str, str]) -> bool:
-    """Whether a list has it. One id alone is looked for in all ids, several have to be theirs."""
+    """Whether a user passes the filters of a query. A single id matches as a substring, several must match exactly."""
     ids = [id for one in query.get("user_ids", "").split(",") if (id := one.strip())]
     above = query.get("organization_ids")
     return (

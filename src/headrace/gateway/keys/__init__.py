@@ -1,3 +1,4 @@
-"""Virtual keys, teams and users: what they are (`holders`), where they are stored (`table`), and how they authenticate
-(`keyring`).
+"""Virtual keys, teams and users.
+
+What they are (`holders`), where they are stored (`table`), and how they authenticate (`keyring`).
 """

@@ -21,7 +21,7 @@ AUDIENCE: Final = "JWT_AUDIENCE"
 ISSUER: Final = "JWT_ISSUER"
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Asymmetric signatures only. With a shared secret, whoever knows the public key could forge a token."""
+"""Asymmetric signatures only: if HMAC were allowed, whoever knows the public key could forge a token."""
 PATIENCE: Final = 10.0
 """Seconds to wait for the provider's keys."""
 AGAIN: Final = 10.0

@@ -72,8 +72,9 @@ class Keyring:
         over: Callable[[Period], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """identities: issuers of tokens accepted besides the gateway's own keys. over: called with each period that has
-        ended for good.
+        """identities: issuers of tokens accepted besides the gateway's own keys.
+
+        over: called with each period that has ended for good.
         """
         self._over = over
         self._identities = identities
@@ -200,8 +201,10 @@ class Keyring:
         return self._remember(hash, found, caller, min(who.ends, now + PEOPLE), forgotten)
 
     def _remember(self, hash: str, found: tuple[Holder, ...], caller: Caller, until: float, forgotten: int) -> _Known:
-        """Cache a key. forgotten: the number of changes before the lookup; if there were more since, it counts for this
-        call alone.
+        """Cache a key for the token with this hash.
+
+        forgotten: the number of changes before the lookup. If there were more since, the result counts for this call
+        alone.
         """
         now = self._clock()
         known = _Known(found, caller, min(until, *[one.terms.ends_at(now) for one in found], math.inf))
@@ -253,8 +256,9 @@ class Keyring:
         return scopes
 
     async def stand(self, together: Terms, each: Terms) -> None:
-        """Set the budget of all calls, of every process on this database together, and the terms of each end user
-        without its own.
+        """Set the budget of all calls, and the terms of each end user without its own.
+
+        The budget covers the calls of every process on this database together.
         """
         before, self._together = self._together, None
         if together.budget is not None:
@@ -428,9 +432,7 @@ class Keyring:
                 self._gone[kind, id] = self._clock()
 
     def _clear(self) -> None:
-        """Remove the limits of holders that were deleted, expired or last used so long ago that no call of theirs is in
-        flight.
-        """
+        """Remove the limits of holders that were deleted, expired or unused for so long that no call of theirs is in flight."""
         now = self._clock()
         gone = [whose for whose, seen in self._gone.items() if seen + LINGER <= now]
         ended = [id for id, end in self._ends.items() if end + LINGER <= now]

@@ -1,3 +1,4 @@
-"""Every call, once: appended to a journal before its response ends (`journal`), written to the database in batches
-(`folding`).
+"""The ledger: every call, once.
+
+It is appended to a journal before its response ends (`journal`), and written to the database in batches (`folding`).
 """

@@ -49,8 +49,10 @@ SELDOM: Final = 1800.0
 AT_WORK: Final = 600.0
 """Seconds for which a process that polls a batch has it to itself."""
 GIVEN_UP: Final = 30 * 86_400.0
-"""Seconds after which polling stops: OpenAI and Anthropic keep results for 29 or 30 days
-(platform.openai.com/docs/guides/batch, docs.claude.com/en/docs/build-with-claude/batch-processing, from memory).
+"""Seconds after which polling stops.
+
+OpenAI and Anthropic keep results for 29 or 30 days (platform.openai.com/docs/guides/batch,
+docs.claude.com/en/docs/build-with-claude/batch-processing, from memory).
 """
 TENANT: Final = "headrace batches"
 """The tenant of the polls, in events and in the queue."""
@@ -236,8 +238,9 @@ class Prices(Struct, frozen=True):
 
     rates: Rates
     halved: bool
-    """Whether these are the prices of ordinary calls, of which batch calls cost half (OpenAI, Anthropic, Google,
-    Mistral, Groq and Bedrock, by their pricing pages, from memory).
+    """Whether these are the prices of ordinary calls, of which batch calls cost half.
+
+    So at OpenAI, Anthropic, Google, Mistral, Groq and Bedrock, by their pricing pages, from memory.
     """
 
     def of(self, bill: Bill) -> int:
@@ -247,11 +250,11 @@ class Prices(Struct, frozen=True):
 
 
 def _summed(lines: Iterable[bytes], served: Mapping[str, Deployment], only: str = "") -> dict[str, Sum]:
-    """The usage of a batch's responses, by model. Each response is priced by itself, as long prompts may have prices of
-    their own.
+    """The usage of a batch's responses, by model.
 
-    served: the deployments of the account, by the provider's names of their models. only: the model of all responses,
-    which may call it by a longer name; empty if each response names its model.
+    Each response is priced by itself, as long prompts may have prices of their own. served: the deployments of the
+    account, by the provider's names of their models. only: the model of all responses, which may call it by a longer
+    name; "" if each response names its model.
     """
     sums: dict[str, Sum] = defaultdict(Sum)
     prices: dict[str, Prices | None] = {}

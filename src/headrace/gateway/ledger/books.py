@@ -53,7 +53,7 @@ class Books:
         keep_content: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """keep: seconds for which calls are kept; None for ever. keep_content: the same for their content.
+        """keep: seconds for which calls are kept; None to keep them forever. keep_content: the same for their content.
 
         Raises ConfigurationError if the folder is not writable.
         """

@@ -1,5 +1,6 @@
-"""Journals into the database: rows and the position reached are written in one transaction, so no row is lost or
-written twice.
+"""Journals into the database.
+
+Rows and the position reached are written in one transaction, so no row is lost or written twice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A file to which calls are appended before their responses end. What `write` accepted survives the end of the process,
-even a crash.
+"""A file to which calls are appended before their responses end.
 
-A line is the CRC of its JSON, in hex, and the JSON. A torn line is left by a process that was killed while writing it;
-its call was not completely responded to, as the last byte of a response is sent after the write.
+What `write` accepted survives the end of the process, even a crash. A line is the CRC of its JSON, in hex, and the
+JSON. A torn line is left by a process that was killed while writing it; the response of its call was incomplete, as its
+last byte is sent after the write.
 """
 
 from __future__ import annotations

@@ -53,10 +53,9 @@ def put_off(connection: Connection, order: Order, until: float, look: float) -> 
 
 
 def bill(connection: Connection, order: Order, records: Sequence[Record]) -> bool:
-    """Write its records to the ledger and mark it billed, in one transaction, so that it is billed once even if the
-    process is killed.
+    """Write its records to the ledger and mark it billed. False if another process has billed it.
 
-    False if another process has billed it.
+    It is one transaction, so that it is billed once even if the process is killed.
     """
     done = f"UPDATE batches SET billed = :billed WHERE {_SAME} AND NOT billed"
     if connection.execute(done, billed=True, deployment=order.deployment, id=order.id) == 0:

@@ -52,8 +52,9 @@ def used_in(name: str, sqlite: bool) -> str:
 
 
 def sums(by: Sequence[str], where: Sequence[Condition], more: Mapping[str, str] = EMPTY) -> Query:
-    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group. by: columns, or `expression AS
-    name`. more: integer expressions to add up, by the names of their sums.
+    """`calls`, `cost` (nano-dollars), `input`, `output` and `tokens` of each group.
+
+    by: columns, or `expression AS name`. more: integer expressions to add up, by the names of their sums.
     """
     # PostgreSQL's sum of integers is a decimal.
     added = {"cost": "cost", "input": "input", "output": "output", "tokens": "input + output", **more}

@@ -1,6 +1,4 @@
-"""The data of the dashboard page as plain values: each group with its deployments, limits, queue and traffic, and the
-latest calls.
-"""
+"""The data of the dashboard page as plain values: groups with deployments, limits, queue and traffic, and the latest calls."""
 
 from __future__ import annotations
 

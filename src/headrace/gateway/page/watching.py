@@ -153,8 +153,9 @@ class Watch:
         return reversed(list(self._recent))
 
     def line(self, group: str) -> list[dict[str, Any]]:
-        """The queue of a group: `{tenant, waiting, longest}`, tenants with the most calls first. longest: seconds
-        waited so far.
+        """The queue of a group: `{tenant, waiting, longest}`, tenants with the most calls first.
+
+        longest: seconds waited so far.
         """
         waiting: dict[str, list[float]] = {}
         for tenant, since in list(self._lines.get(group, {}).values()):

@@ -132,7 +132,7 @@ class Passage:
         """Cancel the timers, of which a plain request has none."""
 
     def hold(self) -> None:
-        """The client's write buffer is full: nothing to pause, as a plain response is sent whole."""
+        """The write buffer to the client is full. Nothing to pause, as a plain response is sent whole."""
 
     def go_on(self) -> None:
         """The client reads again."""

@@ -3,9 +3,8 @@
 They leave the same traces as requests on the slow path: limits, ledger, metrics, headers.
 
 Requests that arrive in one turn of the event loop advance together, step by step: all bodies are read, then limits are
-reserved for each, then all are sent. Each step then finds its code and data in the CPU caches; handled one request
-after the other, each request takes half as long again. Responses are recorded together too, before the last byte of any
-of them is sent.
+reserved for each, then all are sent. Each step then finds its code and data in the CPU caches; requests handled one
+after the other take 50 % longer. Responses are recorded together too, before the last byte of any of them is sent.
 """
 
 from __future__ import annotations
@@ -145,8 +144,9 @@ class Passages:
     # ---- requests ----------------------------------------------------------------------------------------------------
 
     def come(self, head: Head, data: bytes, begin: int, caller: Asking) -> None:
-        """Take a complete request: in this turn of the event loop it starts on the fast or the slow path. begin: the
-        body's offset in `data`.
+        """Take a complete request: it starts on the fast or the slow path in this turn of the event loop.
+
+        begin: the body's offset in `data`.
         """
         self._came.append(Request(head, data, begin, caller))
         self._call_soon()
@@ -216,11 +216,10 @@ class Passages:
         return kind(self, head, who, body, course, start, attempt, caller)
 
     def _look_around(self) -> None:
-        """Check who subscribes to calls: the fast path needs that only gateways hook into them and that every layer
-        only counts.
+        """Check who subscribes to calls.
 
-        What another gateway's hook receives makes no difference here: it shows the queue, and a call that must queue
-        takes the slow path.
+        The fast path needs that only gateways hook into calls and that every layer only counts. What another gateway's
+        hook receives makes no difference here: it shows the queue, and a call that must queue takes the slow path.
         """
         self._hooks, self._layers = events.hooks(), around.standing()
         own = all(hook is hear or getattr(hook, "__func__", None) is Watch.hear for hook in self._hooks)
@@ -278,8 +277,9 @@ class Passages:
         return b"" if course.left is None else self.straight.limiter.look(course.left, self.straight.now())
 
     def first_lines(self, standing: list[tuple[bytes, bytes]]) -> bytes:
-        """The status line and the headers common to all responses. standing: those headers; the server renews the list
-        each second.
+        """The status line and the headers common to all responses.
+
+        standing: those headers; the server renews the list each second.
         """
         if self._standing[0] is not standing:
             self._standing = standing, b"HTTP/1.1 200 OK\r\n" + b"".join([b"%b: %b\r\n" % pair for pair in standing])

@@ -1,5 +1,6 @@
-"""Streams on the fast path: what arrives from the provider is inspected and sent on as one piece in the same turn of
-the event loop.
+"""Streams on the fast path.
+
+What arrives from the provider is inspected and sent on as one piece in the same turn of the event loop.
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ class Stream(Passage):
         self._passages.remember(Seen(record, self._attempt.record))
 
     def hold(self) -> None:
-        """The client's write buffer is full: pause reading from the provider."""
+        """The write buffer to the client is full: pause reading from the provider."""
         if self._begun is not None:
             self._begun.hold()
 
