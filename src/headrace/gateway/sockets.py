@@ -83,6 +83,7 @@ class Connection(HttpToolsProtocol):
             self._passages.connections.discard(self)
         if self._passage is not None:
             self._passage.left()
+        self._off()
         if self._prepared:
             super().connection_lost(exc)
         else:
@@ -174,6 +175,13 @@ class Connection(HttpToolsProtocol):
         """The request was admitted to the fast path."""
         self._passage = passage
 
+    def _off(self) -> bytes:
+        """Take the request off the fast path. Returns its bytes."""
+        raw, self._passage, self._raw = self._raw, None, b""
+        if raw and self._passages is not None:
+            self._passages.under_way -= 1
+        return raw
+
     def answer(self, data: bytes) -> None:
         """Send a complete response, apart from its first lines."""
         assert self._passages is not None
@@ -199,8 +207,8 @@ class Connection(HttpToolsProtocol):
 
     def _free(self) -> None:
         """Make way for the next request."""
-        self._passage, self._raw, self._streaming = None, b"", False
-        self._straight = True
+        self._off()
+        self._streaming, self._straight = False, True
         self.server_state.total_requests += 1
         self._heard = self.loop.time()
         if self.transport.is_closing():
@@ -217,7 +225,7 @@ class Connection(HttpToolsProtocol):
 
     def long_way(self, before: Before | None) -> None:
         """Hand the request over to the slow path."""
-        raw, self._passage, self._raw = self._raw, None, b""
+        raw = self._off()
         begun, self._streaming = self._streaming, False
         if self.transport.is_closing():
             return
@@ -233,7 +241,7 @@ class Connection(HttpToolsProtocol):
             self._long(early)
 
     def fault(self) -> None:
-        self._passage, self._raw = None, b""
+        self._off()
         self.transport.abort()
 
     def end(self) -> None:

@@ -100,6 +100,8 @@ class Passages:
         self._answered: list[Passage] = []
         """Requests and responses of this turn of the event loop."""
         self._turning = False
+        self.under_way = 0
+        """Requests that have arrived and are not answered yet. Connections count down."""
         self._done: list[tuple[Seen, Observed | Plain, Passage, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
         self.connections: set[Asking] = set()
@@ -149,15 +151,19 @@ class Passages:
         begin: the body's offset in `data`.
         """
         self._came.append(Request(head, data, begin, caller))
-        self._call_soon()
+        self.under_way += 1
+        self._soon()
 
     def answered(self, passage: Passage) -> None:
         """Take a complete response."""
         self._answered.append(passage)
-        self._call_soon()
+        self._soon()
 
-    def _call_soon(self) -> None:
-        if not self._turning:
+    def _soon(self) -> None:
+        """Run a turn: at the end of this turn of the event loop, or at once if no other request is under way."""
+        if self.under_way == 1:
+            self._turn()
+        elif not self._turning:
             self._turning = True
             self._loop.call_soon(self._turn)
 
