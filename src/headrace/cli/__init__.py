@@ -1,4 +1,4 @@
-"""The `headrace` command. This package itself loads nothing, so that it can say what is missing."""
+"""The `headrace` command. Importing this package loads no optional dependency, so that it can report a missing one."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def installed() -> bool:
 
 
 def main() -> None:
-    """Run the command line on the program's arguments and exit: 0 done, 1 the call failed, 2 bad usage, 130 interrupted."""
+    """Run the command line and exit: 0 success, 1 the call failed, 2 bad usage or configuration, 130 interrupted."""
     if not installed():
         sys.exit(_missing())
-    from headrace.cli.app import run  # late: it imports click and rich, which the library alone does not bring
+    from headrace.cli.app import run  # late: it imports click and rich, which are optional
 
     _mend_streams()
     sys.exit(run(sys.argv[1:]))
 
 
 def _mend_streams() -> None:
-    """Streams that were closed lead nowhere, and what a terminal cannot show is shown as a question mark."""
+    """Replace closed standard streams by the null device, and print characters the terminal cannot encode as question marks."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:

@@ -1,4 +1,4 @@
-"""The commands under one roof: loaded when called, every failure one line and an exit code."""
+"""The command group: loads commands on demand, and turns every failure into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ COMMANDS: Final = {
     "plan": "headrace.cli.plan",
     "completion": "headrace.cli.completion",
 }
-"""Each command's module, in which a function of its name is the command."""
+"""The module of each command, which defines it under the command's name."""
 
 OURS: Final = frozenset({
     Kind.BAD_REQUEST, Kind.UNSUPPORTED_PARAMS, Kind.AUTHENTICATION, Kind.NEVER_FITS, Kind.CONFIGURATION,
 })  # fmt: skip
-"""Failures that are usage or configuration when no provider has been asked yet."""
+"""Failures that count as bad usage or configuration (exit code 2) if no provider has responded yet."""
 
 
 class Commands(click.Group):
-    """A group that imports a command's module when the command is named."""
+    """A group that imports a command's module on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -89,7 +89,7 @@ commands: Final = Commands(
 
 
 def run(arguments: Sequence[str], root: click.Command = commands, program: str = PROGRAM) -> int:
-    """The exit code: 0 done, 1 the call failed, 2 bad usage or configuration, 130 interrupted."""
+    """The exit code: 0 success, 1 the call failed, 2 bad usage or configuration, 130 interrupted."""
     instruction = os.environ.get(COMPLETE_VARIABLE)
     if instruction:
         return shell_completion.shell_complete(root, {}, PROGRAM, COMPLETE_VARIABLE, instruction)
@@ -112,7 +112,7 @@ def _invoke(root: click.Command, program: str, arguments: Sequence[str], context
 
 
 def _guarded(action: Callable[[], int]) -> int:
-    """What ends a program without being an error: its own exit, Ctrl-C, a reader that has seen enough."""
+    """Handle what ends a program without being an error: an explicit exit, Ctrl-C, a closed pipe."""
     try:
         return action()
     except click.exceptions.Exit as left:
@@ -120,13 +120,13 @@ def _guarded(action: Callable[[], int]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
-        # The interpreter would try to flush once more at exit and complain.
+        # The interpreter would flush stdout again at exit and report the error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def _parts(error: Exception) -> tuple[str, list[str]]:
-    """What is said, and what that consists of: settings are told all at once. A provider's words have no such parts."""
+    """The message and its parts: a ConfigurationError may list several problems. Other errors are never split."""
     if not isinstance(error, ConfigurationError):
         return _told(error), []
     message, *several = _told(error).split("\n- ")

@@ -1,4 +1,4 @@
-"""`headrace chat`: one question and its answer, or a conversation."""
+"""`headrace chat`: a single question, or a conversation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def chat(
 
 
 def read_question(prompt: Sequence[str]) -> str | None:
-    """What to ask: the words given, what is piped in, or both joined by an empty line. None for a conversation."""
+    """The prompt, the piped input, or both joined by an empty line. None to start a conversation."""
     words = " ".join(word for word in prompt if word != "-").strip()
     if not (waiting := "-" in prompt or piped_in()):
         if words:
@@ -72,10 +72,10 @@ def read_question(prompt: Sequence[str]) -> str | None:
 
 
 def piped_in() -> bool:
-    """Whether somebody means us to read standard input: a pipe, a file or a socket, not a terminal and not /dev/null."""
+    """Whether standard input is meant to be read: a pipe, file or socket, not a terminal or /dev/null."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (OSError, ValueError):  # closed, or a test's stand-in without a descriptor
+    except (OSError, ValueError):  # closed, or a test double without a file descriptor
         return not sys.stdin.closed and not sys.stdin.isatty()
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 

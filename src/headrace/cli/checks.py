@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, or legal but foolish: pure checks over its deployments."""
+"""Pure checks of a configuration's deployments: errors, and legal but unwise settings."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from headrace.routing.plan import LIMIT_NAMES, Deployment
 Level = Literal["ok", "warning", "broken"]
 
 SMALLEST_PROMPT: Final = 16
-"""Tokens that even a very short prompt costs."""
+"""Input tokens of even a very short prompt."""
 
 SMALLEST_ANSWER: Final = 16
-"""Tokens of a very short answer."""
+"""Output tokens of a very short response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know. `broken` findings make calls fail; warnings make them slow or refused."""
+    """One finding. `broken` means that calls fail, a warning that they may be slow or refused."""
 
     level: Level
     where: str
@@ -33,14 +33,14 @@ class Finding:
 
 
 def limits_given(deployment: Deployment) -> dict[str, int]:
-    """A deployment's limits by the names they were configured under."""
+    """A deployment's limits by the names under which they were configured."""
     params: Mapping[str, Any] = deployment.given.get("litellm_params") or {}
     found = {name: params.get(name) if params.get(name) is not None else deployment.given.get(name) for name in LIMIT_NAMES}
     return {name: whole_number(name, value) for name, value in found.items() if value is not None}
 
 
 def check_limits(deployment: Deployment, profile: str, where: str) -> list[Finding]:
-    """Limits that are missing, or smaller than one request as its provider counts it. profile: of its provider."""
+    """Limits that are missing, or smaller than one request as its provider counts it. `profile`: that of its provider."""
     return [*_unlimited(limits_given(deployment), where), *_too_small(deployment, profile, where)]
 
 
@@ -69,7 +69,7 @@ def _too_small(deployment: Deployment, profile: str, where: str) -> list[Finding
 
 
 def _limit(meter: Meter, cost: float) -> str:
-    """The limit by its name, and where its bucket is smaller than it is, how much that holds."""
+    """The limit's name and amount, and its bucket's capacity if that is too small for `cost`."""
     limit = meter.limit
     if meter.capacity < limit.amount and cost <= limit.amount:
         return f"{limit.label} {limit.amount}, of which {meter.capacity:g} can be used at once,"
@@ -77,7 +77,7 @@ def _limit(meter: Meter, cost: float) -> str:
 
 
 def check_accounts(accounts: Iterable[tuple[str, str, Deployment]]) -> list[Finding]:
-    """Deployments that draw on one quota without saying so. `accounts`: where, the quota's identity, the deployment."""
+    """Deployments that share a quota without declaring it. `accounts`: name, quota identity, deployment."""
     sharing: defaultdict[str, list[str]] = defaultdict(list)
     for where, account, deployment in accounts:
         if deployment.quota_group is None:

@@ -1,4 +1,4 @@
-"""`headrace completion`: the script that teaches a shell to complete our commands and options."""
+"""`headrace completion`: prints a shell completion script."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     if kind is None:
         raise click.UsageError(f"no completion for {shell}", ctx)
     made = kind(ctx.find_root().command, {}, "headrace", "_HEADRACE_COMPLETE")
-    # Not `kind.source`: for bash that starts the bash found here, which need not be where the script will live.
+    # Not `kind.source`: for bash, that runs the local bash, which need not be where the script will be used.
     print(shell_completion.ShellComplete.source(made))
     if pretty():
         note(WHERE[shell])

@@ -1,4 +1,4 @@
-"""`make demo`: watch headrace do its job, on a provider of yours or on simulated ones, and see whether it keeps its promises."""
+"""`make demo`: shows headrace at work, on your provider or on simulated ones, and checks that it keeps its promises."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ PROGRAMS: Final = (
     ("backend.litellm_example", "a chat, whole and as a stream", "LLM"),
     ("backend.embedding_litellm_example", "an embedding", "EMBEDDING"),
 )
-"""Module, what it shows, and the settings it needs."""
+"""Module, what it demonstrates, and the settings it needs."""
 
 LEAST_USE: Final = 0.95
-"""Share of the binding limit that has to be used while jobs wait."""
+"""Minimum share of the binding limit that must be used while jobs wait."""
 LEAST_SATURATION: Final = 15.0
-"""Seconds that jobs must have waited for the share to mean something."""
+"""Seconds that jobs must have waited for that share to be meaningful."""
 PATIENCE: Final = 60.0
-"""Seconds that one example may take."""
+"""Seconds after which an example times out."""
 SHOWN: Final = 70
-"""Characters of a line of an example's output that are shown."""
+"""Maximum characters shown of a line of an example's output."""
 
 
 @click.command()
@@ -90,11 +90,12 @@ def _show_deployments(scene: Scene) -> None:
     write_table(columns, scene.described(), right=("requests a minute", "tokens a minute"))
 
 
-# ---- the three examples ----------------------------------------------------------------------------------------------
+# ---- the examples ----------------------------------------------------------------------------------------------------
 
 
 def run_examples(environment: Mapping[str, str]) -> dict[str, bool]:
-    """Each program of examples/ that has its settings, as it is and in a process of its own. Whether it did its work, by its name."""
+    """Run each program in examples/ whose settings are available, unchanged and in its own process. Returns whether
+    each succeeded, by name."""
     heading("The example programs, as they are:")
     if not EXAMPLES.is_dir():
         raise click.UsageError("the demo runs the programs of examples/: start it from a copy of the repository, with make demo")
@@ -129,7 +130,7 @@ def _run_example(module: str, what: str, environment: Mapping[str, str]) -> bool
 
 @dataclass(slots=True)
 class Run:
-    """The jobs' run, and what their providers counted meanwhile."""
+    """The jobs' outcomes, and the providers' statistics meanwhile."""
 
     tally: Tally
     samples: list[Sample] = field(default_factory=list)
@@ -165,7 +166,7 @@ async def _watched(scene: Scene, router: api.Router, found: Run, base: Running |
 async def _moments(
     scene: Scene, router: api.Router, found: Run, base: Running | None, work: asyncio.Task[None], *, every: float
 ) -> AsyncIterator[Moment]:
-    """A moment every so many seconds until the jobs are done, and a last one then; each is kept with the providers' count."""
+    """A snapshot every `every` seconds until the jobs are done, plus a final one; each is stored with the providers' statistics."""
     while not work.done():
         await asyncio.wait([work], timeout=every)
         tally = found.tally
@@ -190,17 +191,17 @@ async def _moments(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the final table. `kept` is None for a figure that promises nothing."""
+    """One line of the final table. `kept` is None for a figure without a promise."""
 
     what: str
     measured: str
     kept: bool | None = None
     judged: bool = True
-    """False for a promise that this run was too short for."""
+    """False for a promise that cannot be judged because the run was too short."""
 
 
 def _verdict(scene: Scene, found: Run, examples: Mapping[str, bool]) -> int:
-    """Print what the run showed. 1 when a promise was missed."""
+    """Print the results. Returns 1 if a promise was missed."""
     lines = [
         Line("examples", f"{sum(examples.values())}/{len(examples)} ran", bool(examples) and all(examples.values())),
         Line("jobs completed", f"{found.tally.completed}/{found.tally.total}", found.tally.completed == found.tally.total),
@@ -220,7 +221,7 @@ def _verdict(scene: Scene, found: Run, examples: Mapping[str, bool]) -> int:
 
 
 def _refusals(found: Run) -> Line:
-    """429s: counted by the simulated providers themselves, else by the failures our calls met."""
+    """429s, as counted by the simulated providers, else by the failures our calls met."""
     by_calls = sum(outcome.failed.count("rate_limit") for outcome in found.tally.outcomes)
     count = refused(found.stats) if found.stats else by_calls
     source = "counted by the providers" if found.stats else "met by the calls"

@@ -1,4 +1,4 @@
-"""Many jobs at once through one Router, and what became of them."""
+"""Runs many jobs at once through one Router and records their outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headrace.errors import HeadraceError
 WORDS: Final = ("water", "mill", "wheel", "race", "sluice", "weir", "stone", "grain", "flour", "river", "gate", "level", "stream", "flow")
 
 SIZES: Final = ((0.3, 30, 40), (0.5, 120, 120), (0.2, 400, 320))
-"""Share of the jobs, words of the prompt, and the most tokens of the answer: short questions, everyday ones, long ones."""
+"""Share of the jobs, words of the prompt, and maximum output tokens: short, everyday and long questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One job's end.
+    """The outcome of one job.
 
-    waited: seconds in the queue before the attempt that succeeded; seconds: from asking to the answer; failed: the kinds of
-    failure on the way; error: empty for a completed job.
+    waited: seconds in the queue before the attempt that succeeded; seconds: from request to response; failed: kinds of
+    the failures on the way; error: empty for a completed job.
     """
 
     waited: float
@@ -43,7 +43,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Tally:
-    """The jobs so far, for whoever watches."""
+    """The jobs so far, updated as they finish."""
 
     total: int
     began: float = field(default_factory=time.monotonic)
@@ -61,7 +61,7 @@ class Tally:
 
     @property
     def failovers(self) -> int:
-        """Attempts that a deployment failed and another one made good; a 429 is a wait, not a failure."""
+        """Failed attempts that another deployment made good; a 429 is a wait, not a failure."""
         return sum(1 for outcome in self.outcomes for kind in outcome.failed if kind != "rate_limit")
 
     def add(self, outcome: Outcome) -> None:
@@ -71,7 +71,7 @@ class Tally:
 
 
 def make_jobs(count: int, seed: int = 7) -> list[Job]:
-    """`count` jobs of mixed size, the same every time."""
+    """`count` jobs of mixed size, the same for the same seed."""
     rng = random.Random(seed)
     shares = [share for share, _, _ in SIZES]
     jobs = []
@@ -83,7 +83,7 @@ def make_jobs(count: int, seed: int = 7) -> list[Job]:
 
 
 async def run_jobs(router: Router, group: str, jobs: Sequence[Job], tally: Tally) -> None:
-    """All jobs at once; the Router decides when each one goes and where. Fills `tally`; raises nothing a job raised."""
+    """Run all jobs at once; the Router decides when and where each goes. Fills `tally`; exceptions of jobs are recorded, not raised."""
     tally.began = time.monotonic()
     await asyncio.gather(*(_run(router, group, job, tally) for job in jobs))
     tally.ended = time.monotonic()
@@ -110,12 +110,12 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, max(0, -(-round(share * 1000) * len(ordered) // 1000) - 1))]
 
 
-# ---- what the providers saw ------------------------------------------------------------------------------------------
+# ---- the providers' view ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The simulator's statistics at one moment, and whether jobs were waiting then."""
+    """The simulator's statistics at one moment, and how many jobs were waiting then."""
 
     at: float
     waiting: int
@@ -124,9 +124,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How much of its binding limit a deployment's provider let through while jobs were waiting.
+    """The share of its binding limit that a deployment's provider admitted while jobs were waiting.
 
-    At most 1: what was saved up for a burst counts for nothing.
+    At most 1: burst capacity saved up earlier does not count.
     """
 
     deployment: str
@@ -136,16 +136,16 @@ class Use:
 
 
 OPENING: Final = 5.0
-"""Seconds at the start that are left out of a run shorter than the limits' minute: the burst let through then would flatter the figure."""
+"""Seconds at the start excluded from runs shorter than a minute: the initial burst would inflate the figure."""
 
 MINUTE: Final = 60.0
 
 
 def uses(samples: Sequence[Sample], per_minute: Mapping[str, Mapping[str, float]]) -> list[Use]:
-    """Use of each deployment's binding limit while jobs waited, from its provider's own count.
+    """Use of each deployment's binding limit while jobs waited, by its provider's own count.
 
-    A run of a minute and more is judged by its first whole minute, burst and lull included, since the limits are per
-    minute; a shorter one from the opening to the end of the queue.
+    A run of at least a minute is judged by its first whole minute, including the burst and the lull after it, since the
+    limits are per minute; a shorter one from OPENING to the end of the queue.
     """
     busy = [sample for sample in samples if sample.waiting]
     whole = [sample for sample in busy if sample.at >= busy[0].at + MINUTE]
@@ -174,5 +174,5 @@ def _charged(sample: Sample, name: str, limit: str) -> float:
 
 
 def refused(stats: Mapping[str, Any]) -> int:
-    """429s that the providers gave, by their own count."""
+    """Number of 429s, by the providers' own count."""
     return sum(int(provider["statuses"].get("429", 0)) for provider in stats.values())

@@ -1,4 +1,4 @@
-"""Who answers in the demo: three simulated deployments with unequal limits and one that fails, or the provider of the settings."""
+"""The demo's deployments: three simulated ones with unequal limits and one that fails, or the configured provider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.simulator.config import FaultConfig, Lognormal, ProviderConfig, Si
 GROUP: Final = "demo"
 
 LIMITS: Final = (
-    # requests and tokens a minute
+    # requests and tokens per minute
     ("north", 100, 60_000, False),
     ("east", 300, 30_000, False),
     ("west", 60, 20_000, False),
@@ -44,7 +44,7 @@ class Scene:
     entries: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     """The model_list of a real provider; empty for simulated ones."""
     haste: float = 1.0
-    """How many times as fast as usual the simulated ones answer."""
+    """Speed-up of the simulated deployments' responses."""
 
     @property
     def simulated(self) -> bool:
@@ -59,7 +59,7 @@ class Scene:
         return SimulatorConfig(port=0, providers=tuple(_provider(place, self.haste) for place in self.places))
 
     def per_minute(self) -> dict[str, dict[str, float]]:
-        """The limits of the deployments that work, by unit."""
+        """The limits of the working deployments, by unit."""
         return {
             place.name: {unit: amount for unit, amount in (("requests", place.rpm), ("tokens", place.tpm)) if amount}
             for place in self.places
@@ -67,11 +67,11 @@ class Scene:
         }
 
     def model_list(self, base: str) -> list[Mapping[str, Any]]:
-        """What the Router is given; `base` is the simulator's address."""
+        """The Router's model list; `base` is the simulator's URL."""
         return list(self.entries) or [_entry(place, base) for place in self.places]
 
     def environment(self, base: str) -> dict[str, str]:
-        """The variables by which the example programs find the first simulated deployment."""
+        """Environment variables that point the example programs at the first simulated deployment."""
         place = self.places[0]
         common = {"PROVIDER": "openai", "PROVIDER_BASE_URL": f"{base}/{place.name}/v1", "PROVIDER_API_KEY": key_of(place)}
         limits = {"TPM": f"{place.tpm:.0f}", "RPM": f"{place.rpm:.0f}"}
@@ -86,12 +86,12 @@ class Scene:
 
 
 def simulated_scene(scale: float) -> Scene:
-    """Limits and answers `scale` times as large and as fast."""
+    """The simulated deployments, with limits and speed multiplied by `scale`."""
     return Scene(GROUP, [Place(name, rpm * scale, tpm * scale, fails) for name, rpm, tpm, fails in LIMITS], haste=scale)
 
 
 def real_scene(entries: Sequence[Mapping[str, Any]]) -> Scene:
-    """The chat model of the settings: the first entry of their model_list."""
+    """The configured chat model: the first entry of the settings' model_list."""
     first = entries[0]
     params = first["litellm_params"]
     return Scene(first["model_name"], [Place(first["model_name"], params.get("rpm"), params.get("tpm"))], entries[:1])
@@ -137,13 +137,13 @@ def _state(place: Place) -> Text:
     return Text("accepts every call and fails it", style="yellow") if place.fails else Text("")
 
 
-# ---- what the Router shows -------------------------------------------------------------------------------------------
+# ---- live view -------------------------------------------------------------------------------------------------------
 
 UNITS: Final = {"rpm": "requests", "tpm": "tokens"}
 
 
 def lanes(scene: Scene, snapshot: Mapping[str, Any], tally: Tally) -> list[Lane]:
-    """The deployments that are part of the scene, from `Router.snapshot()`."""
+    """The scene's deployments, from `Router.snapshot()`."""
     order = {place.name: number for number, place in enumerate(scene.places)}
     shown_ids = sorted(snapshot["deployments"].items(), key=lambda item: order.get(item[0], len(order)))
     return [

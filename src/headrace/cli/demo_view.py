@@ -1,4 +1,4 @@
-"""What the demo shows while its jobs run: a moment, drawn for a person or written as one line."""
+"""Displays the demo while its jobs run: drawn on a terminal, or as one line per second."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rich.text import Text
 from headrace.cli.terminal import MINT
 
 WIDE: Final = 100
-"""Columns from which a gauge has 16 characters instead of 6."""
+"""Terminal width in columns from which gauges have 16 characters instead of 6."""
 HEADINGS: Final = {True: ("requests in the last minute", "tokens in the last minute"), False: ("requests a minute", "tokens a minute")}
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """One limit of one deployment: how much of it the last minute has used."""
+    """Use of one limit of one deployment in the last minute."""
 
     unit: str
     used: float
@@ -35,7 +35,7 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One deployment at one moment. `resting`: seconds until it is asked again."""
+    """One deployment at one moment. `resting`: seconds until its cooldown ends."""
 
     name: str
     gauges: Sequence[Gauge]
@@ -62,7 +62,7 @@ class Moment:
 
 
 def line(moment: Moment) -> str:
-    """One line for a log: no codes, the same words in the same order every second."""
+    """One line for a log: no escape codes, the same fields in the same order every time."""
     lanes = "  ".join(f"{lane.name}[{_lane_words(lane)}]" for lane in moment.lanes)
     return (
         f"{moment.seconds:5.1f}s  done {moment.done}/{moment.total}  waiting {moment.waiting}  in flight {moment.in_flight}"
@@ -77,7 +77,7 @@ def _lane_words(lane: Lane) -> str:
 
 
 def draw(moment: Moment, columns: int = WIDE) -> RenderableType:
-    """The live view, for a terminal of so many columns."""
+    """The live view for a terminal `columns` wide."""
     width = 16 if columns >= WIDE else 6
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
     for name in ("deployment", *HEADINGS[columns >= WIDE]):
@@ -109,7 +109,7 @@ def _bar(gauge: Gauge, width: int) -> Text:
 
 
 def _filled(share: float, width: int) -> str:
-    """A bar of `width` characters, drawn to the eighth of one."""
+    """A bar of `width` characters with a resolution of an eighth of a character."""
     eighths = round(share * width * 8)
     whole, part = divmod(eighths, 8)
     bar = "█" * whole + (EIGHTHS[part] if part else "")
@@ -124,5 +124,5 @@ def _progress(moment: Moment, width: int) -> Text:
 
 
 def _short(number: float) -> str:
-    """1,234 as 1.2k, so that columns hold still."""
+    """Numbers from 10,000 in thousands (12.3k), so that columns keep their width."""
     return f"{number:.0f}" if number < 10_000 else f"{number / 1000:.1f}k"

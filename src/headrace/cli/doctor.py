@@ -1,4 +1,4 @@
-"""`headrace doctor`: is the configuration complete, sensible, and does every deployment answer?"""
+"""`headrace doctor`: checks that the configuration is complete and sensible, and that every deployment responds."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from headrace.settings import Secret, settings
 MARKS: Final = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "broken": ("✗", "red")}
 
 AT_ONCE: Final = 8
-"""Deployments that are asked at the same time."""
+"""Deployments checked concurrently."""
 
 
 @dataclass(slots=True)
 class Patient:
-    """One deployment under examination."""
+    """One deployment being checked."""
 
     where: str
     deployment: Deployment
@@ -93,7 +93,7 @@ def doctor(config: str | None, named: str | None, call: bool, offline: bool, tim
 
 
 def _of_settings() -> tuple[list[Patient], list[Finding]]:
-    """The deployments of the environment and `.env`, and what keeps us from having them."""
+    """The deployments of the environment and `.env`, and findings about invalid settings."""
     try:
         return _admit(settings.model_list(), "settings")
     except ConfigurationError as error:
@@ -102,7 +102,7 @@ def _of_settings() -> tuple[list[Patient], list[Finding]]:
 
 
 def _of_file(path: Path) -> tuple[list[Patient], list[Finding]]:
-    """The deployments that the gateway would serve, and everything that keeps it from it, by line."""
+    """The deployments that the gateway would serve, and all errors that would keep it from starting, with line numbers."""
     try:
         examined = examine(path, {**dotenv(), **os.environ})
     except ConfigurationError as error:
@@ -118,7 +118,7 @@ def _of_file(path: Path) -> tuple[list[Patient], list[Finding]]:
 
 
 def _admit(entries: Sequence[Any], where: str) -> tuple[list[Patient], list[Finding]]:
-    """Each entry read by itself, so that one that is wrong does not hide what is wrong with the next."""
+    """Read each entry by itself, so that an invalid one does not hide problems of the next."""
     found: dict[str, Deployment] = {}
     patients: list[Patient] = []
     findings: list[Finding] = []
@@ -135,7 +135,7 @@ def _admit(entries: Sequence[Any], where: str) -> tuple[list[Patient], list[Find
 
 
 def _name(deployment: Deployment, before: Sequence[Patient]) -> str:
-    """Its group; numbered from the second of a group on, or the id it was given."""
+    """The id it was given, else its group, numbered from the second of a group on."""
     given = (deployment.given.get("model_info") or {}).get("id")
     if given:
         return str(given)
@@ -143,11 +143,11 @@ def _name(deployment: Deployment, before: Sequence[Patient]) -> str:
     return deployment.group if not same else f"{deployment.group} #{same + 1}"
 
 
-# ---- examining -------------------------------------------------------------------------------------------------------
+# ---- checking --------------------------------------------------------------------------------------------------------
 
 
 def _open(patient: Patient) -> None:
-    """Provider, key, address and limits: what can be known without asking anybody."""
+    """Check provider, key, URL and limits, which needs no request."""
     deployment = patient.deployment
     patient.control |= own_variables(deployment.model, patient.control)
     hide(patient.control.get("api_key"))
@@ -159,7 +159,7 @@ def _open(patient: Patient) -> None:
 
 
 def _reach(patient: Patient, timeout: float, call: bool) -> None:
-    """GET /models; where there is no such list, with `call` one token of the model itself."""
+    """Request GET /models; if the provider has no such list, with `call`, one token from the model itself."""
     if patient.to is None:
         return
     try:
@@ -193,12 +193,12 @@ def _reach_by_call(patient: Patient, timeout: float, call: bool) -> None:
 
 
 def _embeds(deployment: Deployment) -> bool:
-    """litellm's `model_info.mode` says; without it the name does."""
+    """Whether it is an embedding model: by litellm's `model_info.mode`, else by its name."""
     mode = (deployment.given.get("model_info") or {}).get("mode")
     return mode == "embedding" if mode else "embed" in deployment.model.lower()
 
 
-# ---- showing ---------------------------------------------------------------------------------------------------------
+# ---- output ----------------------------------------------------------------------------------------------------------
 
 
 def _show(config: str | None, patients: Sequence[Patient], findings: Sequence[Finding]) -> None:
@@ -222,7 +222,7 @@ def _show_settings() -> None:
     try:
         values = settings.model_dump()
     except ConfigurationError:
-        return  # told as a finding
+        return  # reported as a finding
     set_ones = [(name.upper(), value) for name, value in values.items() if value is not None]
     if not pretty():
         for name, value in set_ones:
@@ -256,7 +256,7 @@ def _show_finding(finding: Finding) -> None:
 
 
 def _key(patient: Patient) -> str:
-    """Where the key comes from, masked."""
+    """The masked key and its source."""
     given = patient.control.get("api_key")
     if given:
         return Secret(given).masked

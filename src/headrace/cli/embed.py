@@ -1,4 +1,4 @@
-"""`headrace embed`: texts as vectors."""
+"""`headrace embed`: embeddings of texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.cli.options import calling, embedding_target
 from headrace.cli.terminal import clean, pretty, write_json, write_table
 
 SHOWN = 5
-"""How many numbers of a vector are shown."""
+"""Number of vector components shown."""
 
 
 @click.command(short_help="Turn texts into embeddings.")
@@ -37,7 +37,7 @@ def embed(texts: tuple[str, ...], target: dict[str, Any], dimensions: int | None
 
 
 def read_texts(texts: tuple[str, ...]) -> list[str]:
-    """The texts given, else the lines of standard input that are not blank."""
+    """The texts given, else the non-blank lines of standard input."""
     if texts and texts != ("-",):
         return list(texts)
     lines = [line.strip() for line in sys.stdin] if texts or piped_in() else []
@@ -56,6 +56,6 @@ def _first(vector: list[float]) -> str:
 
 
 def _short(text: str) -> str:
-    """On a terminal long texts are cut, in a pipe they are whole."""
+    """The text on one line; cut to 40 characters on a terminal."""
     line = " ".join(clean(text).split())
     return line if len(line) <= 40 or not pretty() else f"{line[:39]}…"

@@ -1,4 +1,4 @@
-"""`headrace keys`: virtual keys of the gateway, from the command line. A gateway that runs sees the change within a second."""
+"""`headrace keys`: manages the gateway's virtual keys from the command line. A running gateway sees changes within a second."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def keys() -> None:
 def create(database: str | None, models: tuple[str, ...], tags: tuple[str, ...], **form: Any) -> None:
     """Create a key and print its token, the only line on standard output. It cannot be shown again."""
     with opened(database) as (found, _):
-        from headrace.gateway.admin.key_desk import check_alias, draft  # late: they bring the gateway
-        from headrace.gateway.keys import table  # late as well
+        from headrace.gateway.admin.key_desk import check_alias, draft  # late: they load the gateway
+        from headrace.gateway.keys import table  # late: see above
 
         form |= {name: _by_model(f"--{option}", form[name]) for option, name in _BY_MODEL.items()}
         said = {name: value for name, value in {**form, "models": list(models), "tags": list(tags)}.items() if value not in (None, [], {})}
@@ -63,7 +63,7 @@ _BY_MODEL: Final = {"model-rpm": "model_rpm_limit", "model-tpm": "model_tpm_limi
 
 
 def _by_model(option: str, given: tuple[str, ...]) -> dict[str, Any]:
-    """What stands behind `=` for each model: a number, or dollars and their period."""
+    """The value after `=` for each model: a number, or dollars with an optional period."""
     found: dict[str, Any] = {}
     for one in given:
         model, _, said = one.rpartition("=")
@@ -84,9 +84,9 @@ def _by_model(option: str, given: tuple[str, ...]) -> dict[str, Any]:
 def list_keys(database: str | None, as_json: bool) -> None:
     """List alias, id, end of the token, team, user, status, spend in the current period, budget."""
     with opened(database) as (found, _):
-        from headrace.gateway.admin.forms import key_shape  # late: it brings the gateway
-        from headrace.gateway.keys import table  # late as well
-        from headrace.gateway.keys.holders import Kind  # late as well
+        from headrace.gateway.admin.forms import key_shape  # late: it loads the gateway
+        from headrace.gateway.keys import table  # late: see above
+        from headrace.gateway.keys.holders import Kind  # late: see above
 
         now = time.time()
         with found.reading() as connection:
@@ -112,9 +112,9 @@ def _row(key: dict[str, Any]) -> tuple[Any, ...]:
 @database_option
 def rotate(database: str | None, key: str, grace: str | None) -> None:
     """Replace the token of a key and print the new one, the only line on standard output."""
-    from headrace.gateway.admin.forms import seconds  # late: it brings the gateway
-    from headrace.gateway.admin.key_desk import rotated  # late as well
-    from headrace.gateway.keys.tokens import new_token  # late as well
+    from headrace.gateway.admin.forms import seconds  # late: it loads the gateway
+    from headrace.gateway.admin.key_desk import rotated  # late: see above
+    from headrace.gateway.keys.tokens import new_token  # late: see above
 
     token, wait = new_token(), seconds("--grace", grace) if grace else 0.0
     changed = _change(database, key, lambda held: rotated(held, token, time.time(), wait))
@@ -145,7 +145,7 @@ def enable(database: str | None, key: str) -> None:
 def delete(database: str | None, key: str) -> None:
     """Delete a key. Its calls stay in the ledger."""
     with opened(database) as (found, _), found.transaction() as connection:
-        from headrace.gateway.keys import table  # late: it brings the gateway
+        from headrace.gateway.keys import table  # late: it loads the gateway
 
         table.remove(connection, table.named(connection, key), time.time())
     if pretty():
@@ -153,7 +153,7 @@ def delete(database: str | None, key: str) -> None:
 
 
 def _block(database: str | None, key: str, blocked: bool) -> None:
-    from msgspec.structs import replace  # late, with those that need it
+    from msgspec.structs import replace  # late: only two commands need it
 
     changed = _change(database, key, lambda held: replace(held, blocked=blocked, updated=time.time()))
     if pretty():
@@ -162,7 +162,7 @@ def _block(database: str | None, key: str, blocked: bool) -> None:
 
 def _change(database: str | None, key: str, how: Callable[[Holder], Holder]) -> Holder:
     with opened(database) as (found, _), found.transaction() as connection:
-        from headrace.gateway.keys import table  # late: it brings the gateway
+        from headrace.gateway.keys import table  # late: it loads the gateway
 
         held = table.named(connection, key)
         changed = table.change(connection, held.kind, held.id, how)

@@ -1,4 +1,4 @@
-"""For the commands that work on a gateway's database: `--database`, and the opened database itself."""
+"""The `--database` option and access to the gateway's database."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ database_option: Callable[[Any], Any] = click.option(
 
 @contextmanager
 def opened(database: str | None) -> Iterator[tuple[Database, Path]]:
-    """The gateway's database, and the folder of its journals. Raises ConfigurationError."""
+    """The gateway's database, and the directory of its journals. Raises ConfigurationError."""
     try:
-        from headrace.gateway.general import DATABASE  # late: it brings the gateway
-        from headrace.gateway.lasting import STATE, where  # late as well
-        from headrace.runtime.sql import Database  # late as well
+        from headrace.gateway.general import DATABASE  # late: it loads the gateway
+        from headrace.gateway.lasting import STATE, where  # late: see above
+        from headrace.runtime.sql import Database  # late: see above
     except ModuleNotFoundError as error:
         raise ConfigurationError(f'the gateway needs {error.name}: pip install "headrace[gateway]"') from None
     environment = {**{name: value for name, value in dotenv().items() if name in (DATABASE, STATE)}, **os.environ}
     at = where(environment, database or "")
-    if not at.database.startswith("sqlite"):  # a file's name is none
+    if not at.database.startswith("sqlite"):  # a file path is not secret
         hide(at.database)
     found = Database(at.database)
     try:

@@ -1,4 +1,4 @@
-"""`headrace ledger`: the gateway's calls as files, beside an invoice, or forgotten."""
+"""`headrace ledger`: exports the gateway's calls, reconciles them with invoices, and deletes old ones."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def ledger() -> None:
 def export(database: str | None, file: Path, since: datetime | None, until: datetime | None) -> None:
     """Export calls, one row each, with money in nano-dollars. FILE ends in .csv or .parquet; - writes CSV to standard output."""
     with opened(database) as (found, folder):
-        from headrace.gateway.ledger.export import rows, write_csv, write_parquet  # late: they bring the gateway
-        from headrace.gateway.ledger.folding import adopt  # late as well
-        from headrace.gateway.ledger.reading import between  # late as well
+        from headrace.gateway.ledger.export import rows, write_csv, write_parquet  # late: they load the gateway
+        from headrace.gateway.ledger.folding import adopt  # late: see above
+        from headrace.gateway.ledger.reading import between  # late: see above
 
         adopt(found, folder)
         with found.reading() as connection:
@@ -70,9 +70,9 @@ def reconcile(
     The comparison covers the days of the invoice, from the first to the last.
     """
     with opened(database) as (found, folder):
-        from headrace.gateway.ledger.folding import adopt  # late: it brings the gateway
-        from headrace.gateway.ledger.invoices import compare, read_invoice, recorded  # late as well
-        from headrace.gateway.ledger.reading import during  # late as well
+        from headrace.gateway.ledger.folding import adopt  # late: it loads the gateway
+        from headrace.gateway.ledger.invoices import compare, read_invoice, recorded  # late: see above
+        from headrace.gateway.ledger.reading import during  # late: see above
 
         with invoice.open(encoding="utf-8-sig", newline="") as file:
             invoiced = read_invoice(file, dict(_named(column) for column in columns))
@@ -98,8 +98,8 @@ def reconcile(
 @database_option
 def prune(database: str | None, older_than: str) -> None:
     """Delete old calls. Spend of keys and budgets is kept."""
-    from headrace.gateway.admin.forms import seconds  # late: it brings the gateway
-    from headrace.gateway.ledger.books import forget  # late as well
+    from headrace.gateway.admin.forms import seconds  # late: it loads the gateway
+    from headrace.gateway.ledger.books import forget  # late: see above
 
     before, count = time.time() - seconds("--older-than", older_than), 0
     with opened(database) as (found, _):

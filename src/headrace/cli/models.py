@@ -1,4 +1,4 @@
-"""`headrace models` and `headrace providers`: what can be asked, and where."""
+"""`headrace models` and `headrace providers`: lists models and providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom to ask: from `--model` and its companions, else from the settings."""
+"""The model to call: from `--model` and related options, else from the settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OPTIONS: Final = (
 
 
 def calling(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--model`, `--base-url` and `--timeout`, handed to the command together as `target`."""
+    """Add `--model`, `--base-url` and `--timeout`, passed to the command together as `target`."""
 
     @wraps(command)
     def packed(*, model: str | None, base_url: str | None, timeout: float | None, **others: Any) -> Any:
@@ -42,28 +42,28 @@ def calling(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to ask, and the parameters of every question."""
+    """A model, and the options and parameters of every call to it."""
 
     model: str
     group: Group
     given: Mapping[str, Any] = field(repr=False)
-    """What the command line said: stands for another model as well."""
+    """Command-line options, which also apply to another model."""
     control: Mapping[str, Any] = field(repr=False)
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def provider(self) -> str:
-        """The provider's name as it was given, before the first slash."""
+        """The provider's name as given, before the first slash."""
         return self.model.partition("/")[0]
 
     def having(self, **parameters: Any) -> Target:
-        """With these parameters, those that are None left out."""
+        """The target with these parameters added; None values are ignored."""
         return replace(self, parameters={**self.parameters, **{name: value for name, value in parameters.items() if value is not None}})
 
     def at(self, model: str) -> Target:
-        """The same questions for another model; `--base-url` goes along within its provider.
+        """The target for another model. `--base-url` is kept within the same provider.
 
-        Raises HeadraceError when there is no such provider, or no key for it.
+        Raises HeadraceError if there is no such provider, or no key for it.
         """
         prefix, slash, _ = model.partition("/")
         given = {**self.given, "model": model if slash else f"{self.provider}/{model}"}
@@ -87,24 +87,24 @@ class Target:
 
 
 def chat_target(*, model: str | None, base_url: str | None, timeout: float | None) -> Target:
-    """The model named, else LLM_PROVIDER and LLM_MODEL. Raises HeadraceError."""
+    """The named model, else LLM_PROVIDER and LLM_MODEL. Raises HeadraceError."""
     return _target("LLM", model=model, base_url=base_url, timeout=timeout)
 
 
 def embedding_target(*, model: str | None, base_url: str | None, timeout: float | None) -> Target:
-    """The model named, else EMBEDDING_PROVIDER and EMBEDDING_MODEL. Raises HeadraceError."""
+    """The named model, else EMBEDDING_PROVIDER and EMBEDDING_MODEL. Raises HeadraceError."""
     return _target("EMBEDDING", model=model, base_url=base_url, timeout=timeout)
 
 
 def dotenv() -> dict[str, str]:
-    """What the nearest `.env` says. Raises ConfigurationError when it cannot be read."""
+    """The variables in the nearest `.env`. Raises ConfigurationError if it cannot be read."""
     file = find_dotenv()
     if file is None:
         return {}
     try:
         return parse(file.read_text("utf-8"), where=str(file))
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{file} cannot be read: it is not UTF-8") from None  # the original would repeat the bytes
+        raise ConfigurationError(f"{file} cannot be read: it is not UTF-8") from None  # the original error would repeat the bytes
 
 
 def _target(group: Group, *, model: str | None, base_url: str | None, timeout: float | None) -> Target:
@@ -122,7 +122,7 @@ def _target(group: Group, *, model: str | None, base_url: str | None, timeout: f
 
 
 def _named(model: str | None, configured: str | None) -> str | None:
-    """The model's full name: what does not begin with a provider is one of the configured provider's."""
+    """The model's full name. A name without a known provider prefix belongs to the configured provider."""
     if model is None or configured is None:
         return model
     prefix, slash, _ = model.partition("/")
@@ -139,11 +139,11 @@ def _needed(values: Mapping[str, Any], group: Group, what: str) -> str:
 
 
 def own_variables(model: str, control: Mapping[str, Any]) -> dict[str, Any]:
-    """Key and address that only `.env` gives, under the provider's own names; the environment's are found by the call itself."""
+    """Key and base URL that only `.env` sets, in the provider's own variables; the call itself reads those of the environment."""
     try:
         provider = resolve(model, base_url=control.get("base_url")).provider
     except HeadraceError:
-        return {}  # the call itself will say what is wrong with the name
+        return {}  # the call itself will report the unknown name
     hide(find_key(provider, os.environ))
     file = dotenv()
     found: dict[str, Any] = {}

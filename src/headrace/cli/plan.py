@@ -1,4 +1,4 @@
-"""`headrace plan`: what a configuration can carry, before a single call is paid for."""
+"""`headrace plan`: predicts what a configuration can carry, without making a call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Duration(click.ParamType[Any]):
 
 
 class BurstParam(click.ParamType[Any]):
-    """CALLS@WHEN, and /EVERY to come again."""
+    """CALLS@WHEN, with /EVERY to repeat."""
 
     name = "burst"
 
@@ -139,11 +139,11 @@ def plan(config: Path, jobs: Any, model: str | None, most: int, plot: Path | Non
     return 1 if found.never_fit else 0
 
 
-# ---- what is asked
+# ---- input
 
 
 def _jobs_of(fleet: Fleet, file: Any, model: str | None, figures: dict[str, Any]) -> Callable[[], Iterable[Job]]:
-    """Gives the same jobs each time it is called."""
+    """A function that returns the same jobs each time."""
     if model is not None and fleet.group_of(model) is None:
         raise click.UsageError(f"--model: no deployment serves {model!r}; there are {_list(fleet.groups)}", click.get_current_context())
     if file is not None:
@@ -177,7 +177,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _drawer(path: Path | None) -> Callable[[Forecast], object]:
-    """What draws the forecast; checked before the run, so that a long one is not in vain."""
+    """A function that draws the forecast. The path is checked first, so that a long run is not lost."""
     if path is None:
         return lambda found: None
     from headrace.planner.plot import check, draw  # late: only this option needs it
@@ -187,14 +187,14 @@ def _drawer(path: Path | None) -> Callable[[Forecast], object]:
 
 
 def _working() -> Any:
-    """Tells a person how far the run is, on standard error."""
+    """A progress display on standard error, if that is a terminal."""
     if not pretty(sys.stderr):
         return nullcontext(None)
     return _Status()
 
 
 class _Status:
-    """A line that says how far a run is."""
+    """A status line that shows progress."""
 
     def __init__(self) -> None:
         self._status = console(sys.stderr).status("planning …", spinner_style=MINT)
@@ -207,11 +207,11 @@ class _Status:
         self._status.__exit__(*error)
 
 
-# ---- what is told
+# ---- output
 
 
 def show(found: Forecast, tried: Sequence[WhatIf]) -> None:
-    """Tables for a person; one record a line for a program."""
+    """Tables on a terminal; otherwise one record per line."""
     if not pretty():
         _print_records(found, tried)
         return
@@ -274,7 +274,7 @@ def _plain(time: float) -> str:
 
 
 def span(time: float) -> str:
-    """3 d 4 h, 2 h 05 m, 4 m 20 s, 12.3 s."""
+    """A duration such as 3 d 4 h, 2 h 05 m, 4 m 20 s or 12.3 s."""
     if time < 60:
         return f"{time:.1f} s"
     whole = round(time)
@@ -285,5 +285,5 @@ def span(time: float) -> str:
 
 
 def wait(time: float) -> str:
-    """A wait, short."""
+    """A waiting time: 0, milliseconds below a second, else as `span`."""
     return "0" if not time else f"{time * 1000:.0f} ms" if time < 1 else span(time)

@@ -1,4 +1,4 @@
-"""Is a deployment there, and what does it offer? GET /models, and one token of chat when that is not enough."""
+"""Lists a deployment's models with GET /models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE: Final = 30.0
 
 
 def list_models(to: Destination, timeout: float | None = None, transport: Transport | None = None) -> list[dict[str, Any]]:
-    """What `to` lists under /models, as it was sent. Raises HeadraceError."""
+    """The models that `to` lists under /models, unchanged. Raises HeadraceError."""
     carrier = transport or RealWorlds().blocking().transport
     request = HttpRequest("GET", to.base_url + to.provider.path("models"), to.headers)
     try:
@@ -39,7 +39,7 @@ def _listing_failed(error: HeadraceError, to: Destination) -> HeadraceError:
 
 
 def _listed(body: bytes, to: Destination) -> list[dict[str, Any]]:
-    """OpenAI's `{"data": [...]}`; a few send the bare list, or name it `models`."""
+    """OpenAI's `{"data": [...]}`; a few providers send the bare list, or name it `models`."""
     try:
         content = msgspec.json.decode(body)
     except msgspec.DecodeError:

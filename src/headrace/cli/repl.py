@@ -1,4 +1,4 @@
-"""The conversation of `headrace chat` on a terminal."""
+"""The interactive conversation of `headrace chat`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.errors import HeadraceError
 
 @dataclass(slots=True)
 class Session:
-    """A conversation: who answers, what it was told, what was said."""
+    """A conversation: its model, system prompt and turns."""
 
     target: Target
     system: str | None = None
@@ -31,7 +31,7 @@ class Session:
 
 
 def converse(session: Session) -> None:
-    """Questions and answers until `/quit` or Ctrl-D."""
+    """Run the conversation until `/quit` or Ctrl-D."""
     _edit_lines()
     note(f"headrace {headrace.__version__} · {session.target.model} · /help for commands, Ctrl-D to leave")
     while not session.over:
@@ -51,7 +51,7 @@ def converse(session: Session) -> None:
 
 def _edit_lines() -> None:
     try:
-        # Late: importing it gives `input` line editing and history; a Python built without it does without.
+        # Late: importing it gives `input` line editing and history. Some Python builds lack it.
         import readline
     except ImportError:
         return
@@ -59,7 +59,7 @@ def _edit_lines() -> None:
 
 
 def read_line() -> str:
-    """One question; a backslash at the end of a line lets it go on in the next."""
+    """Read one question; a backslash at the end of a line continues it on the next."""
     lines = [input(_prompt("› "))]
     while lines[-1].endswith("\\"):
         lines[-1] = lines[-1][:-1]
@@ -70,12 +70,12 @@ def read_line() -> str:
 def _prompt(mark: str) -> str:
     if not colourful():
         return mark
-    # \x01 and \x02 tell readline that what is between them takes no room.
+    # \x01 and \x02 tell readline that the characters between them have no width.
     return f"\x01\x1b[36m\x02{mark}\x01\x1b[0m\x02"
 
 
 def ask(session: Session, question: str) -> None:
-    """One turn. Ctrl-C ends the answer and keeps what was said; a failed question is forgotten."""
+    """One turn. Ctrl-C stops the response but keeps what has arrived; a failed question is dropped."""
     session.turns.append({"role": "user", "content": question})
     voice = Voice()
     try:
@@ -97,7 +97,7 @@ def ask(session: Session, question: str) -> None:
 
 
 def obey(session: Session, line: str) -> None:
-    """Do what a line that begins with a slash says."""
+    """Run a slash command."""
     name, _, argument = line[1:].partition(" ")
     command = COMMANDS.get(name)
     if command is None:
@@ -165,4 +165,4 @@ COMMANDS: Final[dict[str, tuple[Callable[[Session, str], None], str]]] = {
     "save": (_save, "FILE: write the conversation down (.md or .json)"),
     "quit": (_quit, ": leave (Ctrl-D)"),
 }
-"""Name → what it does, and its argument and meaning."""
+"""Name → function, and its argument and description."""

@@ -1,4 +1,4 @@
-"""`headrace serve`: the gateway behind a socket."""
+"""`headrace serve`: runs the gateway."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def serve(
     except ImportError as error:
         raise ConfigurationError(f'the gateway needs one more package ({error.name}): pip install "headrace[gateway]"') from None
     set_up(log_form, log_level, calls=access_log)
-    for name, value in dotenv().items():  # a configuration may name what stands there
+    for name, value in dotenv().items():  # the configuration may refer to them
         os.environ.setdefault(name, value)
     read = read_config(config, os.environ)
     check_address(host, read.settings)
@@ -109,7 +109,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _unheard(error: OSError) -> str:
-    """Why nobody can be listened to, and what to do."""
+    """The reason why the socket cannot be opened, and what to do."""
     why = error.strerror if error.errno is None else os.strerror(error.errno)
     match error.errno:
         case errno.EADDRINUSE:
@@ -121,13 +121,13 @@ def _unheard(error: OSError) -> str:
 
 
 def _check_tls(tls: dict[str, str | None]) -> None:
-    """Raises ConfigurationError for a certificate, a key or certificates of clients that cannot be used."""
+    """Raises ConfigurationError for an unusable certificate, key or client CA file."""
     cert, key, clients = tls["tls_cert"], tls["tls_key"], tls["tls_client_ca"]
     if cert is None:
         if key or clients:
             raise ConfigurationError("--tls-key and --tls-client-ca need --tls-cert")
         return
-    import ssl  # late: most of what starts here is behind a proxy
+    import ssl  # late: most gateways run behind a proxy
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
@@ -149,16 +149,17 @@ def _address(listening: socket.socket, host: str, scheme: str) -> str:
 
 
 PATIENCE: Final = 30
-"""Seconds that a new worker has to begin, and a busy one to answer its parent: a machine with much to do takes more than uvicorn's five,
-and SIGHUP would change nothing there."""
+"""Seconds for a worker to start, and for a busy one to answer its parent. uvicorn's default of five is too short on a
+loaded machine, where SIGHUP would then have no effect.
+"""
 
 
 def _settings(app: Any, read: Config, tls: dict[str, str | None], workers: int) -> uvicorn.Config:
-    import ssl  # late: most of what starts here is behind a proxy
+    import ssl  # late: most gateways run behind a proxy
 
     import uvicorn  # late: an optional package
 
-    from headrace.gateway.sockets import Connection  # late: as uvicorn
+    from headrace.gateway.sockets import Connection  # late: see uvicorn
 
     client_ca, sessions = tls["tls_client_ca"], cast("type[Any]", _sessions)
     return uvicorn.Config(
@@ -171,8 +172,8 @@ def _settings(app: Any, read: Config, tls: dict[str, str | None], workers: int) 
 
 
 def _sessions(**given: Any) -> Any:
-    """A WebSocket's connection. Few gateways hold any, so what they need is loaded with the first."""
-    from headrace.gateway.websockets import Connection  # late, see above
+    """A WebSocket connection. Few gateways serve any, so its module is loaded with the first."""
+    from headrace.gateway.websockets import Connection  # late: see above
 
     return Connection(**given)
 
@@ -194,7 +195,7 @@ def _many(settings: uvicorn.Config, listening: Any) -> None:
 
 
 def _hand_down(config: Path | None, address: str, log: str, stack: ExitStack) -> None:
-    """Tell the workers what to serve and how, by their environment; give their metrics a place to be added up in."""
+    """Pass the configuration to the workers in environment variables, with a directory where their metrics are aggregated."""
     from headrace.gateway import worker  # late: optional packages
 
     said = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-"))) / "address"

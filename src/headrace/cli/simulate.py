@@ -1,4 +1,4 @@
-"""`headrace simulate`: providers on this machine that enforce real limits."""
+"""`headrace simulate`: runs simulated providers that enforce real limits."""
 
 from __future__ import annotations
 

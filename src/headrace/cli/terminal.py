@@ -1,6 +1,6 @@
-"""How the command line speaks: with colour and tables to a person, plainly to a program.
+"""Output of the command line: colours and tables on a terminal, plain text otherwise.
 
-Plain means one record a line, columns separated by tabs, no heading and no escape codes.
+Plain means one record per line, tab-separated columns, no heading and no escape codes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MINT: Final = "dark_cyan"
-"""The one accent; everything else is default, dim, green, yellow or red."""
+"""The accent colour; everything else is default, dim, green, yellow or red."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -29,19 +29,19 @@ _secrets: set[str] = set()
 
 
 def pretty(stream: TextIO | None = None) -> bool:
-    """Whether a person reads: `stream` (standard output) is a terminal that is not dumb."""
+    """Whether `stream` (default: standard output) is a terminal, and not a dumb one."""
     target = stream or sys.stdout
     return target.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def colourful(stream: TextIO | None = None) -> bool:
-    """Whether escape codes are welcome: a terminal, and NO_COLOR (no-color.org) unset or empty."""
+    """Whether to use escape codes: on a terminal, unless NO_COLOR (no-color.org) is set to a non-empty value."""
     return pretty(stream) and not os.environ.get("NO_COLOR")
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """A rich console on `stream` as it is now; decides by the stream alone, whatever FORCE_COLOR says."""
-    from rich.console import Console  # late: what is said to programs goes without rich
+    """A rich console for the current `stream`. Only the stream decides about colours, regardless of FORCE_COLOR."""
+    from rich.console import Console  # late: plain output does not need rich
 
     target = stream or sys.stdout
     return Console(
@@ -55,14 +55,14 @@ def console(stream: TextIO | None = None) -> Console:
 
 
 def clean(text: str) -> str:
-    """A model's words without the control characters that could drive the reader's terminal."""
+    """The text of a model or provider without control characters that could affect the terminal."""
     return _CONTROL.sub("", text)
 
 
 def say(text: str, style: str = "") -> None:
-    """One line on standard output."""
+    """Print one line to standard output."""
     if pretty():
-        from rich.text import Text  # late as well
+        from rich.text import Text  # late: see `console`
 
         console().print(Text(text, style=style))
     else:
@@ -70,19 +70,19 @@ def say(text: str, style: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """A remark for a person, on standard error, dim; a program's standard error stays silent."""
+    """Print a dim remark to standard error if that is a terminal; otherwise nothing."""
     if pretty(sys.stderr):
-        from rich.text import Text  # late as well
+        from rich.text import Text  # late: see `console`
 
         console(sys.stderr).print(Text(text, style="dim"))
 
 
 def complain(message: str, several: Sequence[str] = ()) -> None:
-    """The one line that says what went wrong. several: what it consists of, a line for each."""
+    """Print an error to standard error. `several`: its parts, on a line each."""
     first, *others = [" ".join(hidden(clean(part.replace("\n", " "))).split()) for part in (message, *several)]
     line = "\n- ".join([f"headrace: {first}", *others])
     if colourful(sys.stderr):
-        from rich.text import Text  # late as well
+        from rich.text import Text  # late: see `console`
 
         console(sys.stderr).print(Text.assemble(("headrace: ", "bold red"), line.removeprefix("headrace: ")), soft_wrap=True)
     else:
@@ -90,7 +90,7 @@ def complain(message: str, several: Sequence[str] = ()) -> None:
 
 
 def hide(secret: object) -> None:
-    """From now on no message shows `secret`, whoever wrote it. What is no text, or too short to be a key, is left alone."""
+    """Mask `secret` in all later messages. Ignores non-strings and strings too short to be a key."""
     if isinstance(secret, str) and len(secret) >= 8:
         _secrets.add(str(secret))
 
@@ -103,14 +103,14 @@ def hidden(text: str) -> str:
 
 
 def write_json(value: Any) -> None:
-    """Indented on a terminal; in a pipe one line."""
+    """Print JSON: indented on a terminal, otherwise on one line."""
     plain = value.model_dump() if isinstance(value, JsonObject) else value
     encoded = msgspec.json.encode(plain)
     print((msgspec.json.format(encoded, indent=2) if pretty() else encoded).decode())
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), title: str = "") -> None:
-    """A table for a person; tab-separated lines without a heading for a program. Cells are text or rich Text."""
+    """A table on a terminal; otherwise tab-separated lines without a heading. Cells are text or rich Text."""
     if not pretty():
         for row in rows:
             print("\t".join(_plain(cell) for cell in row))
@@ -119,9 +119,9 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right:
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), title: str = "") -> Table:
-    from rich import box  # late as well
-    from rich.table import Table  # late as well
-    from rich.text import Text  # late as well
+    from rich import box  # late: see `console`
+    from rich.table import Table  # late: see `console`
+    from rich.text import Text  # late: see `console`
 
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
     for name in columns:

@@ -1,4 +1,4 @@
-"""Shows an answer as it arrives."""
+"""Prints a response as it arrives."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ENDINGS: Final = {
     "length": "the answer was cut off at its limit of tokens",
     "content_filter": "the provider's content filter cut the answer off",
 }
-"""Reasons to finish that a reader should know of."""
+"""Finish reasons to report to the user."""
 
 
 class Voice:
-    """Writes an answer to standard output: on a terminal its reasoning too, dim; in a pipe the answer alone.
+    """Writes a response to standard output; on a terminal with its reasoning, dimmed, otherwise only the response itself.
 
-    As a context it ends the line however the answer ends, so that what follows begins on one of its own.
+    As a context manager, it ends the line however the response ends, so that later output starts on a new one.
     """
 
     def __init__(self) -> None:
@@ -33,11 +33,11 @@ class Voice:
 
     @property
     def said(self) -> str:
-        """The answer so far, without its reasoning."""
+        """The response so far, without its reasoning."""
         return "".join(self._said)
 
     def hear(self, answer: Any) -> None:
-        """A whole response, or one chunk of a stream."""
+        """Print a complete response, or one chunk of a stream."""
         for choice in answer.choices or ():
             part = choice.get("delta") or choice.get("message")
             if part is not None:
