@@ -37,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The deployments, and how a Router and the example programs find them."""
+    """The deployments, and the configuration by which a Router and the example programs find them."""
 
     group: str
     places: Sequence[Place]

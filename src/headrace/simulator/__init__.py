@@ -1,1 +1,1 @@
-"""Strict simulated providers, over HTTP (`server`) and in virtual time (`virtual`). Import from the module that has what you need."""
+"""Strict simulated providers, over HTTP (`server`) and in virtual time (`virtual`). Import from the submodules."""

@@ -1,4 +1,4 @@
-"""What a caller asks of a simulated provider and what its model answers, in no dialect."""
+"""Requests to a simulated provider and its responses, independent of dialect."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Tool(Struct, frozen=True):
 
 
 class Chat(Struct, frozen=True):
-    """One request for text, read and found valid. `legacy`: asked by prompt, not by messages."""
+    """A validated request for text. `legacy`: it has a prompt instead of messages."""
 
     model: str
     text: str
-    """All that the model reads."""
+    """All text of the prompt."""
     last: str
-    """What the user said last, empty after a tool result."""
+    """The user's last message; empty after a tool result."""
     prompt_tokens: int
     max_tokens: int | None = None
     n: int = 1
@@ -33,15 +33,15 @@ class Chat(Struct, frozen=True):
     include_usage: bool = False
     stop: tuple[str, ...] = ()
     seed: int | None = None
-    """None: answers differ from call to call."""
+    """None: responses differ between calls."""
     tools: tuple[Tool, ...] = ()
     tool_choice: str = "auto"
     """auto, none, required, or =NAME."""
     parallel_tools: bool = True
     schema: Mapping[str, Any] | None = None
-    """What the answer's JSON must satisfy; {} for any object."""
+    """Schema of the response's JSON; {} for any object."""
     logprobs: int | None = None
-    """Alternatives to report for each token, None for no logprobs at all."""
+    """Alternatives to report per token; None for no logprobs."""
     reasoning: bool = False
     legacy: bool = False
     echo: bool = False
@@ -49,7 +49,7 @@ class Chat(Struct, frozen=True):
 
 
 class Embed(Struct, frozen=True):
-    """One request for embeddings: texts, or token ids as they were given."""
+    """A request for embeddings of texts or of lists of token ids."""
 
     model: str
     inputs: Sequence[str | Sequence[int]]
@@ -59,13 +59,13 @@ class Embed(Struct, frozen=True):
 
 
 class Models(Struct, frozen=True):
-    """What models are there? `only`: the one asked for."""
+    """A request to list models; `only` asks for one of them."""
 
     only: str | None = None
 
 
 class Other(Struct, frozen=True):
-    """A request for something else than texts and vectors: what it is (`others.PLACES`), and what was said."""
+    """A request for anything but text and embeddings: its kind (`others.PLACES`) and its body."""
 
     model: str
     kind: str
@@ -75,7 +75,7 @@ class Other(Struct, frozen=True):
 
 Ask = Chat | Embed | Models | Other
 Limited = Chat | Embed | Other
-"""What is asked of a model, and counts against its limits."""
+"""Requests that count against a model's limits."""
 
 
 class Call(Struct, frozen=True):
@@ -91,7 +91,7 @@ class Call(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One answer. Every piece is one output token; a tool call costs one more for its name."""
+    """One choice. Every piece is one output token; a tool call costs one more for its name."""
 
     pieces: Sequence[str] = ()
     calls: Sequence[Call] = ()
@@ -119,7 +119,7 @@ class Answer(Struct, frozen=True):
 
 
 class Rejected(Exception):
-    """A request that the provider will not work on. `headers`: names and values that go with the refusal."""
+    """A request that the provider refuses. `headers`: name-value pairs of the response."""
 
     def __init__(
         self,

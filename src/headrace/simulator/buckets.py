@@ -1,11 +1,12 @@
-"""A simulated S3 and Cloud Storage, in which the calls and answers of batches stand.
+"""Simulated S3 and Cloud Storage for the input and output of batches.
 
-Strict about what is documented: signatures, which are recomputed where the secret is known, and whom they are for; tokens; buckets,
-names, checksums, sizes, owners. S3 has the bucket in the path, below /s3 (docs.aws.amazon.com/AmazonS3/latest/API and …/userguide/
-RESTAuthentication.html, operations as botocore 1.44.5 has them). Cloud Storage has its JSON API, as google-cloud-storage 3.17.1 asks and
-reads it, names of 1 to 1,024 bytes among it (`blob.py`); what it tells of sessions has its sources in `dialects/forms/uploads.py` (read
-2026-11-29). Uploads of many parts: S3's, whose parts must be there, in order and of 5 MB but for the last; Cloud Storage's sessions, whose
-parts are multiples of 256 KiB but for the last and go on where the session is.
+Strict about documented behaviour: signatures, which are recomputed where the secret is known, and their scope; tokens;
+buckets, names, checksums, sizes, owners. S3 has the bucket in the path, below /s3
+(docs.aws.amazon.com/AmazonS3/latest/API and …/userguide/ RESTAuthentication.html, operations as in botocore 1.44.5).
+Cloud Storage has its JSON API, as google-cloud-storage 3.17.1 uses it, including names of 1 to 1,024 bytes (`blob.py`);
+the sources for sessions are in `dialects/forms/uploads.py` (read 2026-11-29). Multipart uploads: S3's parts must be
+present, in order and at least 5 MB except the last; the parts of Cloud Storage's sessions are multiples of 256 KiB
+except the last, and continue where the session is.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from headrace.simulator.keeping import acting, moment
 from headrace.simulator.openai_api import DECODE, ENCODE
 
 ACCOUNT: Final = "123456789012"
-"""Whose buckets and jobs they are, in AWS's names; Google's project is the path's."""
+"""AWS account that owns buckets and jobs; Google's project is in the path."""
 
 Pairs = list[tuple[str, str]]
 
 
 class Asked(Struct, frozen=True):
-    """One request: `parts` are the named parts of its path, `query` what follows the question mark."""
+    """One request: `parts` are the named parts of its path, `query` its query parameters."""
 
     method: str
     path: str
@@ -59,7 +60,7 @@ def asked_with(found: re.Match[str], method: str, path: str, query: str, headers
 
 
 class Told(Struct, frozen=True):
-    """An answer."""
+    """A response."""
 
     body: bytes = b""
     status: int = 200
@@ -68,16 +69,16 @@ class Told(Struct, frozen=True):
 
 
 class Object(Struct, frozen=True):
-    """What stands in a bucket."""
+    """An object in a bucket."""
 
     content: bytes
     made: int
     type: str = "application/octet-stream"
     said: Mapping[str, str] = {}
-    """What whoever put it there says of it."""
+    """Metadata given with the upload."""
 
     parts: int = 0
-    """Of the upload that it came by, where that had parts."""
+    """Number of parts, if it came by a multipart upload."""
 
     @property
     def md5(self) -> bytes:
@@ -85,55 +86,56 @@ class Object(Struct, frozen=True):
 
     @property
     def tag(self) -> str:
-        """S3's, which tells of an upload in parts how many these were."""
+        """S3's ETag, which for a multipart upload includes the number of parts."""
         return f'"{self.md5.hex()}-{self.parts}"' if self.parts else f'"{self.md5.hex()}"'
 
     @property
     def generation(self) -> str:
-        """Cloud Storage's: another for other content."""
+        """Cloud Storage's generation; differs for other content."""
         return f"{self.made}{zlib.crc32(self.content):010d}"
 
 
 class Upload(Struct):
-    """One of many parts that is under way."""
+    """A multipart upload or session in progress."""
 
     address: str
     about: Mapping[str, Any]
     parts: dict[int, bytes] = {}
-    """By number; of a session all that has come, under 0."""
+    """Parts by number; a session's bytes are under 0."""
 
 
 class Buckets:
-    """What stands in the buckets of one provider, by its whole address: gs://… and s3://…"""
+    """The objects of one provider, by full URL: gs://… and s3://…"""
 
     def __init__(self, names: Collection[str], secrets: Mapping[str, str], root: str) -> None:
-        """names: of the buckets there are; without any, all are. secrets: by access key. root: what stands before the paths of
-        callers who share a port with others' and of what they sign."""
+        """`names`: existing buckets; empty means all exist. `secrets`: by access key. `root`: path prefix of the
+        provider on a shared port, which is part of what callers sign.
+        """
         self._names = names
         self._secrets = secrets
         self._root = root
         self._objects: dict[str, Object] = {}
         self._uploads: dict[str, Upload] = {}
-        """By the id of an upload or a session that is neither ended nor given up."""
+        """By id: uploads and sessions neither completed nor aborted."""
         self._ended: dict[str, Told] = {}
-        """What sessions ended with."""
+        """The final responses of sessions."""
 
     @property
     def unfinished(self) -> list[str]:
-        """The addresses of what was begun and neither ended nor given up, which costs its owner money."""
+        """Addresses of uploads neither completed nor aborted, which cost their owner money."""
         return [upload.address for upload in self._uploads.values()]
 
     def put(self, address: str, content: bytes, now: int) -> None:
         self._objects[address] = Object(content, now)
 
     def get(self, address: str) -> Object:
-        """Raises Rejected for what is not there."""
+        """Raises Rejected for a missing object."""
         if address not in self._objects:
             raise Rejected(404, f"No such object: {address.partition('://')[2]}", code="NoSuchKey")
         return self._objects[address]
 
     def reply(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: int) -> Told | None:
-        """None for a path that is nothing of this. Raises Rejected."""
+        """The response; None for a path that does not belong here. Raises Rejected."""
         if not _CONCERNED.match(path):
             return None
         act, found = acting(ROUTES, method, path)
@@ -150,7 +152,7 @@ class Buckets:
             return _refused(error)
 
     def _listed(self, scheme: str, asked: Asked, begin: str, prefix: str) -> list[tuple[str, Object]]:
-        """Names behind `begin`, in their order."""
+        """Objects with names after `begin`, sorted."""
         bucket = f"{scheme}{asked.parts['bucket']}/"
         names = sorted(address.removeprefix(bucket) for address in self._objects if address.startswith(bucket + prefix))
         return [(name, self._objects[bucket + name]) for name in names if name > begin]
@@ -178,7 +180,7 @@ class Buckets:
         return Told(kind=XML, headers=[("etag", f'"{made.md5.hex()}"'), ("date", _http_date(asked.now))])
 
     def post_s3(self, asked: Asked) -> Told:
-        """An upload of many parts is begun, or ended."""
+        """Start or complete a multipart upload."""
         _whole(asked)
         if "uploadId" in asked.query:
             return self._complete(asked)
@@ -312,7 +314,7 @@ class Buckets:
         return found
 
     def go_on(self, asked: Asked) -> Told:
-        """A part of a session, or a question after what it has: of one that has ended, its object."""
+        """A part of a session, or a query for its progress; for a completed session, its object."""
         if (ended := self._ended.get(asked.query.get("upload_id", ""))) is not None:
             return ended
         session = self._session(asked)
@@ -377,7 +379,7 @@ def _resource(bucket: str, name: str, one: Object) -> dict[str, Any]:
 
 
 def _uploaded(asked: Asked) -> tuple[Mapping[str, Any], bytes, str]:
-    """What an upload says of its object, and what the object holds."""
+    """The metadata, content and type of an upload."""
     kind = asked.headers.get("content-type", "")
     if asked.query.get("uploadType") == "media":
         return {}, asked.body, kind
@@ -400,7 +402,7 @@ def _decoded(about: bytes) -> Mapping[str, Any]:
 
 
 def _content(found: Object, asked: Asked, headers: Pairs) -> Told:
-    """An object's bytes, or those that are asked for."""
+    """An object's content, or the requested range of it."""
     kind, size = ("content-type", found.type), len(found.content)
     wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("range", ""))
     if wanted is None:
@@ -416,13 +418,13 @@ def _content(found: Object, asked: Asked, headers: Pairs) -> Told:
 
 XML: Final = ("content-type", "application/xml")
 LARGEST: Final = 5 << 30
-"""Bytes of an object that is put in one request, and of a part."""
+"""Maximum bytes of an object put in one request, and of a part."""
 SMALLEST: Final = 5 << 20
-"""Bytes of a part but the last."""
+"""Minimum bytes of a part, except the last."""
 
 
 def _described(asked: Asked) -> tuple[dict[str, str], str]:
-    """What is said of an object, and its type."""
+    """An object's metadata and type, from the request headers."""
     said = {name.removeprefix("x-amz-meta-"): value for name, value in asked.headers.items() if name.startswith("x-amz-meta-")}
     return said, asked.headers.get("content-type", "binary/octet-stream")
 
@@ -451,7 +453,7 @@ def _http_date(seconds: int) -> str:
 
 
 def _whole(asked: Asked) -> None:
-    """Raises Rejected for a body that is not what its headers say."""
+    """Raises Rejected for a body that does not match its headers."""
     if len(asked.body) > LARGEST:
         raise _aws(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
     said = asked.headers["x-amz-content-sha256"]
@@ -477,7 +479,7 @@ _SIGNATURE: Final = re.compile(
 
 
 def _signed(asked: Asked, secrets: Mapping[str, str], root: str) -> None:
-    """Raises Rejected for a request without a signature, for another service, that leaves a header out, or of another secret."""
+    """Raises Rejected for a request that is unsigned, signed for another service or with another secret, or leaves a header unsigned."""
     found = _SIGNATURE.fullmatch(asked.headers.get("authorization", ""))
     if found is None:
         raise _aws(403, "AccessDenied", "Access Denied")
@@ -495,7 +497,7 @@ def _signed(asked: Asked, secrets: Mapping[str, str], root: str) -> None:
 
 
 def _signature(asked: Asked, path: str, found: re.Match[str], signed: list[str], secret: str) -> str:
-    """As AWS computes it (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html)."""
+    """The signature as AWS computes it (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html)."""
     query = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in parse_qsl(asked.raw_query, True))
     canonical = "\n".join([
         asked.method,
@@ -515,7 +517,7 @@ def _signature(asked: Asked, path: str, found: re.Match[str], signed: list[str],
 
 
 _CONCERNED: Final = re.compile(r"/(?:upload/storage|storage|s3)/")
-"""One look at every path that comes by."""
+"""Cheap pre-check of every path."""
 ROUTES: Final[tuple[tuple[str, str, Callable[[Buckets, Asked], Told]], ...]] = (
     ("POST", r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o", Buckets.put_google),
     ("PUT", r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o", Buckets.go_on),

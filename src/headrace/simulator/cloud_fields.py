@@ -1,4 +1,4 @@
-"""What the bodies of clouds' orders of batches may hold, and what of it is refused by name."""
+"""Schemas of the clouds' requests to create batches, whose violations are refused by field name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.simulator.asks import Rejected
 
 
 class Field(Struct, frozen=True):
-    """A field of a body: a pattern for texts, fields for an object, or a kind of value."""
+    """A field of a body: a regular expression for strings, fields of an object, or a type."""
 
     of: str | Mapping[str, Field] | type
     required: bool = False
@@ -74,7 +74,7 @@ PREDICTION: Final[Mapping[str, Field]] = {
 
 
 def checked(said: Any, fields: Mapping[str, Field], place: str) -> dict[str, Any]:
-    """The body. Raises Rejected naming the first field that is unknown, missing, or of another form."""
+    """The validated body. Raises Rejected that names the first unknown, missing or invalid field."""
     if not isinstance(said, dict):
         raise Rejected(400, f"{place or 'The body'} must be an object.", param=place)
     for name in said:

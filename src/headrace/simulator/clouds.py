@@ -1,9 +1,10 @@
-"""Batches of a simulated Vertex AI and Bedrock, whose calls and answers stand in `buckets`.
+"""Batches of a simulated Vertex AI and Bedrock, with input and output in `buckets`.
 
-Strict about what is documented: fields, their forms, whose signature, which states may be stopped. A job is worked off when it is first
-asked after, as those of `keeping` are. Vertex: the REST reference of projects.locations.batchPredictionJobs and google-genai 3.4.0.
+Strict about documented behaviour: fields, their formats, the signature's service, which states can be cancelled. A job
+is processed when it is first polled, like those of `keeping`. Vertex: the REST reference of
+projects.locations.batchPredictionJobs and google-genai 3.4.0.
 Bedrock: the operations …ModelInvocationJob of botocore 1.44.5, and docs.aws.amazon.com/bedrock/latest/userguide/
-batch-inference-results.html (read 2026-11-29). A signature is looked at for its key and its service, not recomputed.
+batch-inference-results.html (read 2026-11-29). A signature is checked for its key and service, but not recomputed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from headrace.simulator.openai_api import DECODE, ENCODE, json_of
 
 
 class Job(Struct):
-    """A job as its cloud tells it, and what it still has to do."""
+    """A job as its cloud reports it, and its internal state."""
 
     id: str
     told: dict[str, Any]
@@ -33,7 +34,7 @@ class Job(Struct):
 
 
 class Clouds:
-    """What one provider keeps for both clouds."""
+    """The batch jobs of one provider on both clouds."""
 
     def __init__(self, answer: Answerer, buckets: Buckets) -> None:
         self._answer = answer
@@ -42,7 +43,7 @@ class Clouds:
         self._numbers = count(1)
 
     def reply(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, now: int) -> bytes | None:
-        """The body of the answer; None for a path that is nothing of this. Raises Rejected."""
+        """The body of the response; None for a path that does not belong here. Raises Rejected."""
         if not _CONCERNED.match(path):
             return None
         act, found = acting(ROUTES, method, path)
@@ -107,7 +108,7 @@ class Clouds:
         return {**line, **said, "response": DECODE(body) if status < 300 else {}}
 
     def _embedded_text(self, line: dict[str, Any], path: str) -> dict[str, Any]:
-        """Gemini's embeddings, one text a line. A word that there is not fails the whole job, as litellm 1.106.2 found."""
+        """Gemini's embeddings, one text per line. An unknown field fails the whole job, as litellm 1.106.2 found."""
         if strange := [*(line.keys() - {"key", "request"}), *(line["request"].keys() - _EMBEDDING)]:
             raise Rejected(400, f"Failed to parse the input: no such field: '{min(strange)}'.")
         [part] = line["request"]["content"]["parts"]
@@ -193,7 +194,7 @@ class Clouds:
         return {**given, "error": {"errorCode": status, "errorMessage": message}}
 
     def _embedded(self, asked: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-        """Titan's embeddings, which InvokeModel has alone."""
+        """Titan's embeddings, which only InvokeModel offers."""
         strange = asked.keys() - {"inputText", "dimensions", "normalize", "embeddingTypes"}
         if strange or not isinstance(asked["inputText"], str) or "modelInvocationType" in told:
             return {"error": {"errorCode": 400, "errorMessage": "Malformed input request, please reformat your input and try again."}}
@@ -233,11 +234,11 @@ class Clouds:
                 raise Rejected(400, f"{address}: a line is no JSON: {error}") from None
 
 
-# ---- forms -------------------------------------------------------------------------------------------------------------------------
+# ---- formats -----------------------------------------------------------------------------------------------------------------------
 
 
 def _page(jobs: list[Any], asked: Asked, names: tuple[str, str, str, str]) -> dict[str, Any]:
-    """names: of the list, of its greatest length, of the place it begins at, and of the place where the next begins."""
+    """One page of jobs. `names`: field of the list, parameters of page size and token, and field of the next token."""
     listed, size, token, following = names
     for name in asked.query:
         if name not in (size, token):
@@ -252,8 +253,9 @@ def _page(jobs: list[Any], asked: Asked, names: tuple[str, str, str, str]) -> di
 _EMBEDDING: Final = frozenset({"content", "output_dimensionality", "task_type", "title", "auto_truncate"})
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}:[a-z0-9_-]{0,63}")
-"""A label's name and value (cloud.google.com/resource-manager/docs/labels-overview, read 2026-11-29); letters of other scripts are not
-simulated."""
+"""A label's name and value (cloud.google.com/resource-manager/docs/labels-overview, read 2026-11-29); letters of other
+scripts are not simulated.
+"""
 
 
 def _file(lines: list[dict[str, Any]]) -> bytes:
@@ -264,7 +266,7 @@ _SIGNED: Final = re.compile(r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,]+)/\d{8}/
 
 
 def _signed_for(service: str, asked: Asked) -> None:
-    """Raises Rejected for a request that neither key nor signature opens, or one that is signed for another service."""
+    """Raises Rejected for a request without key or signature, or one signed for another service."""
     said = asked.headers.get("authorization", "")
     found = _SIGNED.fullmatch(said)
     if found is not None and found["service"] != service:
@@ -283,7 +285,7 @@ def _aws(status: int, kind: str, message: str) -> Rejected:
 
 
 def _named(id: str) -> str:
-    """The job's id: asked for by that or by its whole ARN."""
+    """The job's id, given as such or as its full ARN."""
     if not re.fullmatch(rf"(arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{{1,20}}:{ACCOUNT}:model-invocation-job/)?[a-z0-9]{{12}}", id):
         raise _aws(400, "ValidationException", "Value at 'jobIdentifier' failed to satisfy constraint.")
     return id.rpartition("/")[2]
@@ -291,9 +293,9 @@ def _named(id: str) -> str:
 
 _PREDICTIONS: Final = r"/v1(?:beta1)?/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/batchPredictionJobs"
 _INVOCATION: Final = r"(?:/v1)?/model-invocation-job"
-"""With and without the version that the simulator's addresses end in: AWS's have none."""
+"""With and without the version that the simulator's base URLs end in; AWS's have none."""
 _CONCERNED: Final = re.compile(r".*/(?:batchPredictionJobs|model-invocation-job)")
-"""One look at every path that comes by."""
+"""Cheap pre-check of every path."""
 ROUTES: Final[tuple[tuple[str, str, Callable[[Clouds, Asked], Any]], ...]] = (
     ("POST", _PREDICTIONS, Clouds.new_prediction),
     ("GET", _PREDICTIONS, Clouds.predictions),

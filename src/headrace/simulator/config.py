@@ -1,4 +1,4 @@
-"""What to simulate, loaded from TOML, JSON or a dict. A mistake is told by the name of its field."""
+"""The simulator's configuration, loaded from TOML, JSON or a dict. Errors name the field."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 RESERVED_NAMES: Final = ("stats", "control", "health")
-"""First parts of a path that are the simulator's own."""
+"""First path segments reserved for the simulator itself."""
 
 
 class Lognormal(Struct, frozen=True, forbid_unknown_fields=True):
-    """Half of all draws lie below `median`; two in three between median / e**sigma and median * e**sigma."""
+    """A lognormal distribution: half of all draws lie below `median`, two thirds between median / e**sigma and median * e**sigma."""
 
     median: Positive
     sigma: NotNegative = 0.5
@@ -66,19 +66,19 @@ class FaultConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One provider: its models, who may call it, what it lets through, how fast it answers and what goes wrong."""
+    """One provider: its models, keys, limits, speed and faults."""
 
     name: Name
     models: Annotated[tuple[str, ...], Meta(min_length=1)] = ("gpt-sim", "embed-sim")
     dialect: Literal["openai"] = "openai"
     port: Port | None = None
-    """A port of its own; without one the provider lives under /NAME of the common port."""
+    """A port of its own; without one, the provider is under /NAME on the common port."""
     api_keys: tuple[str, ...] = ()
-    """Keys that are accepted; without any, every caller is."""
+    """Accepted API keys; empty means any caller is accepted."""
     secret_keys: dict[str, str] = {}
-    """What AWS's signatures are made with, by access key: those of S3 are recomputed where it is here."""
+    """AWS secret keys by access key. S3 signatures are recomputed for keys listed here."""
     buckets: tuple[str, ...] = ()
-    """Buckets that there are; without any, every bucket is."""
+    """Existing buckets; empty means that every bucket exists."""
 
     rpm: Positive | None = None
     tpm: Positive | None = None
@@ -88,11 +88,11 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tpd: Positive | None = None
     enforcer: Shape = "bucket"
     burst: Positive = 60.0
-    """Seconds of a minute's limit that a bucket holds."""
+    """Capacity of a token bucket, in seconds of a per-minute limit."""
     phase: float = 0.0
-    """Seconds after the simulator's start at which fixed windows begin."""
+    """Offset of fixed windows, in seconds after the simulator's start."""
     windows: tuple[Positive, ...] = ()
-    """Further windows, in seconds, over which `rpm` is held as well: 600 RPM over 1 s is 10 requests."""
+    """Further windows, in seconds, over which `rpm` is enforced too: 600 RPM over 1 s is 10 requests."""
     windows_enforcer: Literal["fixed", "sliding"] = "sliding"
     concurrency: Count | None = None
     accounting: Accounting = "reserve"
@@ -107,22 +107,22 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     context_window: Count = 128_000
     max_output_tokens: Count = 16_384
     assumed_output_tokens: Count = 256
-    """Charged on arrival for a request without max_tokens."""
+    """Output tokens reserved for a request without max_tokens."""
     dimensions: Count = 1_536
     ttft: Lognormal | float = Lognormal(0.3, 0.4)
     """Seconds to the first token."""
     gap: Lognormal | float = Lognormal(0.012, 0.3)
     """Seconds between tokens, drawn once per request."""
     output_tokens: Lognormal | float = Lognormal(120, 0.8)
-    """Length of an answer in text, before max_tokens cuts it."""
+    """Output tokens of a text response, before max_tokens truncates it."""
     reasoning_tokens: Lognormal | float = 0.0
-    """Tokens of thought before an answer, for requests with reasoning_effort other than none."""
+    """Reasoning tokens before a response, for requests with reasoning_effort other than none."""
     reasoning_content: bool = False
-    """Whether the thoughts are sent along, as DeepSeek does."""
+    """Whether reasoning is included in responses, as by DeepSeek."""
     chunk_tokens: Count = 1
-    """Tokens in one piece of a stream."""
+    """Tokens per stream chunk."""
     extra_params: tuple[str, ...] = ()
-    """Parameters accepted beyond those of OpenAI."""
+    """Accepted parameters beyond OpenAI's."""
     faults: tuple[FaultConfig, ...] = ()
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return f"<ProviderConfig {self.name} {len(self.models)} models, rpm {self.rpm}, tpm {self.tpm}, {self.enforcer}/{self.accounting}>"
 
     def rules(self, start: float = 0.0) -> tuple[Rule, ...]:
-        """The limits, as an enforcer takes them, on a clock that read `start` when the simulator began."""
+        """The limits for an enforcer, on a clock that read `start` when the simulator started."""
         phase = start + self.phase
         minute = (("requests", self.rpm), ("tokens", self.tpm), ("input_tokens", self.itpm), ("output_tokens", self.otpm))
         rules = [Rule(unit, amount, 60.0, self.enforcer, self.burst, phase) for unit, amount in minute if amount]  # type: ignore[arg-type]
@@ -151,7 +151,7 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SimulatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The simulator: its address and its providers. Port 0 means any that is free."""
+    """The simulator: its address and its providers. Port 0 means any free port."""
 
     seed: int = 0
     host: str = "127.0.0.1"
@@ -172,7 +172,7 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def load(source: str | Path | Mapping[str, Any]) -> SimulatorConfig:
-    """From a .toml or .json file, or a mapping of the same shape. Raises ConfigurationError."""
+    """Load a .toml or .json file, or a mapping of the same shape. Raises ConfigurationError."""
     if isinstance(source, Mapping):
         return _convert(source, SimulatorConfig, "simulator")
     path = Path(source)
@@ -188,7 +188,7 @@ def load(source: str | Path | Mapping[str, Any]) -> SimulatorConfig:
 
 
 def checked(config: SimulatorConfig) -> SimulatorConfig:
-    """A configuration that was put together in Python, checked as one from a file is. Raises ConfigurationError."""
+    """A configuration built in Python, validated like one from a file. Raises ConfigurationError."""
     return _convert(msgspec.to_builtins(config), SimulatorConfig, "simulator")
 
 

@@ -1,4 +1,4 @@
-"""Durations as Go prints them, which is how OpenAI, Groq and others write the resets of their limits."""
+"""Durations in Go's format, which OpenAI, Groq and others use in rate limit headers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 
 
 def go_duration(seconds: float) -> str:
-    """As in "0s", "120ms", "8.64s", "2m59.56s", "10h17m5.7s". Rounded up to a millisecond, so that waiting that long suffices."""
+    """A duration such as "0s", "120ms", "8.64s", "2m59.56s", "10h17m5.7s". Rounded up to a millisecond, so that waiting
+    that long suffices."""
     milliseconds = math.ceil(seconds * 1000 - 1e-6)
     if milliseconds <= 0:
         return "0s"

@@ -1,4 +1,4 @@
-"""Embeddings that are stable and of unit length, put together from precomputed blocks so that thousands cost little."""
+"""Deterministic embeddings of unit length, assembled from precomputed blocks so that thousands are cheap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import cache
 from typing import Final
 
 BLOCK: Final = 8
-"""Numbers in a block. Each block of a vector is one of 256, chosen by a byte of the input's hash."""
+"""Numbers per block. Each block of a vector is one of 256, chosen by a byte of the input's hash."""
 
 
 def embedding_json(text: str | Sequence[int], dimensions: int) -> bytes:
@@ -26,7 +26,7 @@ def embedding_json(text: str | Sequence[int], dimensions: int) -> bytes:
 
 
 def embedding_base64(text: str | Sequence[int], dimensions: int) -> bytes:
-    """The vector as a JSON string: little-endian float32 in base64."""
+    """The vector as a JSON string: base64 of little-endian float32."""
     blocks, tail = _tables(dimensions)
     picks = _picks(text, dimensions)
     parts = [blocks[pick][1] for pick in picks[: dimensions // BLOCK]]
@@ -45,7 +45,7 @@ Table = list[tuple[bytes, bytes]]
 
 @cache
 def _tables(dimensions: int) -> tuple[Table, Table]:
-    """256 blocks of `BLOCK` numbers, and 256 of what is left over; any choice of them makes a vector of length 1."""
+    """256 blocks of `BLOCK` numbers, and 256 of the remaining dimensions; any combination is a vector of length 1."""
     rest = dimensions % BLOCK
     return _table(BLOCK, dimensions), _table(rest, dimensions) if rest else []
 

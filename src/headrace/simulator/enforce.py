@@ -1,7 +1,7 @@
-"""How providers enforce limits: pure state machines that are told the time.
+"""How providers enforce limits: pure state machines; the time is passed in.
 
-A `Meter` holds one quantity to one rule. An `Enforcer` holds a request to all the meters that apply, all or nothing,
-and charges tokens when and as its provider does.
+A `Meter` applies one rule to one quantity. An `Enforcer` checks a request against all meters that apply, all or nothing,
+and charges tokens when its provider does.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from headrace.simulator.durations import go_duration
 Unit = Literal["requests", "tokens", "input_tokens", "output_tokens"]
 Shape = Literal["bucket", "fixed", "sliding"]
 Accounting = Literal["reserve", "settle", "post"]
-"""reserve: prompt + max_tokens at arrival, kept. settle: the same, the unused part given back at the end.
-post: the prompt at arrival, output as it is produced."""
+"""reserve: prompt + max_tokens at arrival, kept. settle: the same, but the unused part is returned at the end.
+post: the prompt at arrival, output as it is generated.
+"""
 
 SLACK: Final = 1e-6
-"""Requests or tokens by which a charge may exceed the room: rounding, never a whole one."""
+"""Requests or tokens by which a charge may exceed the room, to allow for rounding; never a whole one."""
 TICK: Final = 1e-6
-"""Seconds by which a window ends early, so that who waits exactly as long as told is let in in spite of rounding."""
+"""Seconds by which a window ends early, so that a caller who waits exactly as told is admitted in spite of rounding."""
 TOO_LARGE: Final = "The input or output tokens must be reduced in order to run successfully."
 SATURATED: Final = 0.9
 """Share of a limit from which a minute counts as saturated even without a refusal."""
@@ -33,12 +34,12 @@ class Meter(Protocol):
     """One quantity under one rule. `now` is in seconds and never decreases."""
 
     limit: float
-    """What fits into an empty window or a full bucket."""
+    """Capacity of an empty window or a full bucket."""
     peak: float
-    """The most that was ever in use."""
+    """The maximum ever in use."""
 
     def room(self, now: float) -> float:
-        """What may be charged now; negative after charges that nobody could refuse."""
+        """What may be charged now; negative after charges that could not be refused."""
         ...
 
     def take(self, now: float, amount: float) -> Any:
@@ -46,28 +47,28 @@ class Meter(Protocol):
         ...
 
     def give(self, now: float, mark: Any, amount: float) -> None:
-        """Take a charge back, as far as it still counts."""
+        """Return a charge, as far as it still counts."""
         ...
 
     def wait(self, now: float, amount: float) -> float:
-        """Seconds until `amount` fits if nothing else comes, inf if it never does."""
+        """Seconds until `amount` fits if nothing else arrives; inf if it never does."""
         ...
 
     def reset(self, now: float) -> float:
-        """Seconds until all of the limit is free again."""
+        """Seconds until the whole limit is free."""
         ...
 
     def pester(self, now: float) -> None:
-        """Charge one refused request: it prolongs the refusal but leaves no debt behind."""
+        """Charge one refused request: it prolongs the refusal but leaves no debt."""
         ...
 
     def resize(self, rule: Rule) -> None:
-        """Another amount from now on; what is in use stays in use."""
+        """Change the amount; what is in use stays in use."""
         ...
 
 
 class TokenBucket:
-    """`rate` per second flow in continuously, up to `limit`; starts full."""
+    """`rate` per second refill continuously, up to `limit`; starts full."""
 
     __slots__ = ("_at", "_room", "limit", "peak", "rate")
 
@@ -111,7 +112,7 @@ class TokenBucket:
 
 
 class FixedWindow:
-    """A counter that starts anew every `window` seconds, at `phase` and its multiples."""
+    """A counter reset every `window` seconds, at `phase` and its multiples."""
 
     __slots__ = ("_index", "_used", "limit", "peak", "phase", "window")
 
@@ -160,7 +161,7 @@ class FixedWindow:
 
 
 class SlidingLog:
-    """Every charge of the last `window` seconds, exactly."""
+    """An exact log of the charges in the last `window` seconds."""
 
     __slots__ = ("_entries", "_used", "limit", "peak", "window")
 
@@ -176,7 +177,7 @@ class SlidingLog:
         while entries and entries[0][0] <= since:
             self._used -= entries.popleft()[1]
         if not entries:
-            self._used = 0.0  # what rounding left behind
+            self._used = 0.0  # discard rounding errors
         return self.limit - self._used
 
     def take(self, now: float, amount: float) -> list[float]:
@@ -214,7 +215,7 @@ class SlidingLog:
     def pester(self, now: float) -> None:
         self._entries.append([now, 1.0])
         self._used += 1
-        # Only the newest `limit` of them can matter to a later request, so the log need not grow with the pestering.
+        # Only the newest `limit` entries can affect a later request, so the log stays bounded.
         while self._used - self._entries[0][1] >= self.limit:
             self._used -= self._entries.popleft()[1]
 
@@ -231,16 +232,16 @@ class Rule:
     window: float = 60.0
     shape: Shape = "sliding"
     burst: float = 60.0
-    """Seconds of the limit that a bucket holds."""
+    """Capacity of a bucket, in seconds of the limit."""
     phase: float = 0.0
-    """Seconds at which fixed windows begin."""
+    """Offset of fixed windows, in seconds."""
 
     @property
     def name(self) -> str:
         return f"{self.unit}/{self.window:g}s"
 
     def flow(self) -> tuple[float, float]:
-        """Rate and capacity of a bucket. One for requests holds at least one: a smaller one could never let anything through."""
+        """Rate and capacity of a bucket. For requests, the capacity is at least one; a smaller bucket could never admit any."""
         rate = self.amount / self.window
         return rate, max(rate * self.burst, 1.0 if self.unit == "requests" else 0.0)
 
@@ -251,13 +252,13 @@ class Rule:
 
 
 class Cost(NamedTuple):
-    """What a request may use, as its provider estimates it on arrival."""
+    """What a request may use, as its provider estimates on arrival."""
 
     prompt: int
     output: int
-    """At most: max_tokens over all choices."""
+    """Upper bound: max_tokens over all choices."""
     cached: int = 0
-    """Prompt tokens that do not count against a limit on input."""
+    """Prompt tokens that do not count against an input limit."""
 
 
 def _nothing(cost: Cost) -> float:
@@ -289,7 +290,7 @@ def _one(cost: Cost) -> float:
 
 
 ON_ARRIVAL: Final[Mapping[tuple[Unit, bool], Callable[[Cost], float]]] = {
-    # unit, whether output is charged only as it is produced
+    # unit, whether output is charged only as it is generated
     ("requests", False): _one,
     ("requests", True): _one,
     ("tokens", False): _both,
@@ -302,7 +303,7 @@ ON_ARRIVAL: Final[Mapping[tuple[Unit, bool], Callable[[Cost], float]]] = {
 
 
 class Gauge:
-    """One rule at work: its meter, and how much of a request it charges."""
+    """One active rule: its meter, and what it charges for a request."""
 
     __slots__ = ("charge", "counts_output", "meter", "minute", "per_minute", "rule", "total")
 
@@ -336,7 +337,7 @@ class Gauge:
 
 @dataclass(slots=True, eq=False)
 class Admitted:
-    """A request under way: what was charged for it, until it ends."""
+    """A request in progress, with its charges."""
 
     cost: Cost
     charges: list[tuple[Gauge, Any, float]]
@@ -356,18 +357,18 @@ SHORT_NAMES: Final[Mapping[tuple[str, float], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A request that was not let in."""
+    """A refused request."""
 
     scope: str
-    """The limit that asks for the longest wait: "tokens/60s", "requests/1s", "concurrency"."""
+    """The limit with the longest wait: "tokens/60s", "requests/1s", "concurrency"."""
     retry_after: float | None
-    """Seconds; None when waiting cannot help or nobody can say."""
+    """Seconds; None if waiting cannot help or the time is unknown."""
     message: str
     unit: str
 
 
 class View(NamedTuple):
-    """One limit as headers show it. `reset`: seconds until all of it is free."""
+    """One limit as headers report it. `reset`: seconds until all of it is free."""
 
     limit: int
     remaining: int
@@ -376,17 +377,17 @@ class View(NamedTuple):
 
 @dataclass(slots=True)
 class Saturation:
-    """The minutes in which some limit was as good as used up, and how much of it was used."""
+    """The minutes in which some limit was nearly used up, and how much of it was used."""
 
     minutes: int = 0
     use: float = 0.0
-    """Summed over those minutes: share of the limit that bound."""
+    """Sum over those minutes of the share of the binding limit that was used."""
     by: dict[str, int] = field(default_factory=dict)
-    """Minutes by the name of the limit that bound."""
+    """Minutes by the name of the binding limit."""
 
 
 class Enforcer:
-    """All the limits of one quota, admitted all or nothing."""
+    """All the limits of one quota, checked all or nothing."""
 
     def __init__(
         self,
@@ -427,7 +428,7 @@ class Enforcer:
         return Admitted(cost, charges)
 
     def produce(self, now: float, admitted: Admitted, tokens: int) -> None:
-        """`tokens` of output came into being."""
+        """Record `tokens` of generated output."""
         admitted.produced += tokens
         if self.accounting == "post" and tokens:
             self._turn_minute(now)
@@ -436,7 +437,7 @@ class Enforcer:
                     gauge.take(now, tokens)
 
     def end(self, now: float, admitted: Admitted, *, failed: bool = False) -> None:
-        """The request is over, complete or not. Idempotent. A failed one is given back unless failures count."""
+        """The request has ended, complete or not. Idempotent. A failed one is refunded unless failures count."""
         if admitted.over:
             return
         admitted.over = True
@@ -451,14 +452,14 @@ class Enforcer:
                     gauge.give(now, mark, amount - gauge.charge(used))
 
     def view(self, now: float, unit: Unit, window: float = 60.0) -> View | None:
-        """The state of the limit on `unit` in `window` seconds, None without such a limit."""
+        """The state of the limit on `unit` in `window` seconds; None if there is none."""
         gauge = self._shown.get((unit, window))
         if gauge is None:
             return None
         return View(int(gauge.rule.amount), max(0, int(gauge.meter.room(now) + SLACK)), gauge.meter.reset(now))
 
     def change(self, rules: Sequence[Rule], concurrency: int | None) -> None:
-        """Other limits from now on. What was counted under a limit of the same kind still counts."""
+        """Change the limits. What was counted under a limit of the same kind still counts."""
         known = {(gauge.rule.name, gauge.rule.shape): gauge for gauge in self.gauges}
         self.gauges = []
         for rule in rules:
@@ -469,7 +470,7 @@ class Enforcer:
         self.concurrency = concurrency
 
     def forget(self) -> None:
-        """Start the statistics anew; the meters keep what they have counted."""
+        """Reset the statistics; the meters keep their counts."""
         self.saturation = Saturation()
         self._minute_end = None
         self.peak_in_flight = self.in_flight
@@ -497,7 +498,7 @@ class Enforcer:
                     gauge.meter.pester(now)
 
     def _turn_minute(self, now: float) -> None:
-        """Close the books of a minute that is over. The first begins with the first request."""
+        """Close the accounting of minutes that have ended. The first minute starts with the first request."""
         if self._minute_end is None:
             self._minute_end = now + 60.0
         if now < self._minute_end:

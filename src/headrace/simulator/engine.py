@@ -1,4 +1,4 @@
-"""A simulated provider: from a request and the time to a planned reply. No sockets and no clock of its own."""
+"""A simulated provider: plans a reply from a request and the time. Has no sockets and no clock of its own."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ EVENTS: Final = ("content-type", "text/event-stream; charset=utf-8")
 HTML: Final = ("content-type", "text/html")
 
 BEFORE_ADMISSION: Final = frozenset({400, 401, 402, 403, 404, 429})
-"""Injected statuses that a provider decides on before any work: they are not charged."""
+"""Injected statuses that a provider returns before doing any work, so they are not charged."""
 
 CACHE_BLOCK: Final = 4096
-"""Characters (1,024 tokens) of a prompt's beginning that are cached together."""
+"""Characters (1,024 tokens) per block of the prompt cache."""
 CACHE_SIZE: Final = 10_000
 
 HTML_PAGE: Final = b"<html>\r\n<head><title>%d</title></head>\r\n<body>\r\n<center><h1>%d</h1></center>\r\n</body>\r\n</html>\r\n"
 
 
 class Incoming(NamedTuple):
-    """One HTTP request as it reached its provider. `path` is without the provider's prefix; header names are in lower case."""
+    """One HTTP request as it reached its provider. `path` lacks the provider's prefix; header names are in lower case."""
 
     method: str
     path: str
@@ -54,20 +54,20 @@ class Incoming(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How fast one answer comes: seconds to the first token, and between tokens."""
+    """Speed of one response: seconds to the first token, and between tokens."""
 
     ttft: float
     gap: float
 
 
 class PromptCache:
-    """Which beginnings of prompts were seen before, in whole blocks."""
+    """A cache of prompt prefixes in whole blocks."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def cached_tokens(self, model: str, text: str) -> int:
-        """Tokens of `text` that were in the cache; from now on all its whole blocks are."""
+        """Cached tokens of `text`; all its whole blocks are cached from now on."""
         cached, checksum = 0, 0
         for at in range(0, len(text) - CACHE_BLOCK + 1, CACHE_BLOCK):
             checksum = zlib.crc32(text[at : at + CACHE_BLOCK].encode("utf-8", "replace"), checksum)
@@ -82,7 +82,7 @@ class PromptCache:
 
 
 class Provider:
-    """One provider at work. `now` is the same never decreasing clock throughout; `epoch` its zero in Unix seconds."""
+    """One running provider. `now` is the same monotonic clock throughout; `epoch` is its zero in Unix seconds."""
 
     def __init__(self, config: ProviderConfig, *, seed: int = 0, now: float = 0.0, epoch: float = 0.0) -> None:
         self.config = config
@@ -91,7 +91,7 @@ class Provider:
         self.faults = FaultBook([fault.rule() for fault in config.faults])
         self.stats = Stats(now)
         self.quotas: dict[tuple[str, str], Enforcer] = {}
-        """By key and model, each empty where limits are not apart for it."""
+        """By key and model; each is empty if limits are not per key or model."""
         self._cache = PromptCache()
         self._keys = frozenset(config.api_keys)
         self._started = now
@@ -99,15 +99,15 @@ class Provider:
         self._now = now
         self._count = 0
         self._wire: Wire = OPENAI
-        """Of the request at hand."""
+        """The wire of the current request."""
         self._endpoint = ""
         self._keeper: Keeper | None = None
         self._clouds: Clouds
         self._buckets: Buckets
         self._uploads: Uploads
-        """As the keeper, made with the first request."""
+        """Created with the first request, like the keeper."""
 
-    # The way of a request
+    # Handling a request
 
     def handle(self, incoming: Incoming, now: float) -> Exchange:
         """The reply to `incoming`, planned from `now` on. Never raises for anything a caller can send."""
@@ -149,7 +149,7 @@ class Provider:
         return self._admit(ask, wish, fault, key or "", now)
 
     def _kept(self, incoming: Incoming, now: float) -> Exchange | None:
-        """What files and batches say; None for anything else. Batches are answered by the same model under no limits."""
+        """A reply about files or batches; None for anything else. Calls in a batch are answered by the same model without limits."""
 
         def alone(path: str, body: bytes) -> tuple[int, bytes]:
             exchange = Provider(unlimited(self.config)).handle(Incoming("POST", path, {}, body), now)
@@ -170,7 +170,7 @@ class Provider:
         return None if body is None else self._reply([], body)
 
     def _wish(self, ask: Limited, headers: Mapping[str, str]) -> tuple[Limited, Wish]:
-        """What the caller asked of the simulator: by header, or after a "?" in the model's name."""
+        """The caller's instructions to the simulator, from a header or after a "?" in the model name."""
         model, mark, text = ask.model.partition("?")
         text = headers.get("x-simulate") or text
         if mark:
@@ -183,7 +183,7 @@ class Provider:
             raise Rejected(400, str(error), param="x-simulate", code="invalid_simulation") from None
 
     def _fitting(self, ask: Limited) -> Limited:
-        """The request if the model can do it, with its cached tokens looked up. Raises Rejected."""
+        """The request, with its cached tokens looked up. Raises Rejected if it exceeds what the model can do."""
         config = self.config
         if isinstance(ask, Other):
             return ask
@@ -232,7 +232,7 @@ class Provider:
 
         def on_end(now: float, left: bool) -> None:
             if exchange.tokens:
-                # Of a body that is sent whole, the tokens up to the moment the caller left were made nevertheless.
+                # Of a body sent whole, the tokens generated until the caller left still count.
                 share = min(1.0, (now - start) / exchange.delay) if left and exchange.delay else 1.0
                 on_tokens(now, int(exchange.tokens * share))
             enforcer.end(now, admitted, failed=failed)
@@ -261,7 +261,7 @@ class Provider:
             )
         return enforcer
 
-    # What is sent
+    # Building the reply
 
     def _plan(self, ask: Limited, wish: Wish, fault: Fault | None, headers: list[tuple[str, str]]) -> Exchange:
         config = self.config
@@ -293,7 +293,7 @@ class Provider:
             ending: Ending = "proper" if fault is None else ENDINGS.get(fault.kind, "proper")
             return Exchange(200, self._headers(EVENTS, headers), pieces=pieces, delay=pace.ttft, ending=ending)
         body = self._wire.write_answer(chat, answer, stamp, show_reasoning=config.reasoning_content)
-        # Choices are made side by side: the longest one decides.
+        # Choices are generated in parallel: the longest one decides.
         steps = max(choice.tokens for choice in answer.choices)
         exchange = self._reply(headers, body, delay=pace.ttft + pace.gap * steps)
         exchange.tokens = answer.output_tokens
@@ -308,7 +308,7 @@ class Provider:
         return _spoiled(pieces, _ended(stream), fault, self._wire)
 
     def _spoil(self, exchange: Exchange, fault: Fault, headers: Sequence[tuple[str, str]]) -> Exchange:
-        """The reply as `fault` leaves it. What happens inside a stream was planned with its pieces."""
+        """The reply as changed by `fault`. Faults within a stream are already part of its pieces."""
         kind, stream = fault.kind, exchange.pieces is not None
         if kind in ("status", "html") or (kind == "error_event" and not stream):
             return self._failure(fault, headers)
@@ -326,7 +326,7 @@ class Provider:
         return self._error(answers.error_for_status(fault.status, fault.retry_after, self.config.retry_after), headers)
 
     def _dead(self, fault: Fault) -> Exchange:
-        """What a dead provider sends: it looks at nothing and charges nothing."""
+        """The reply of a dead provider, which inspects and charges nothing."""
         self.stats.faults[fault.name] += 1
         if fault.kind in ("status", "html"):
             return self._failure(fault)
@@ -334,7 +334,7 @@ class Provider:
         return Exchange(200, [], delay=NEVER if silent else 0.0, headless=True, ending="hang" if silent else "reset")
 
     def _spoil_body(self, exchange: Exchange, fault: Fault) -> Exchange:
-        """A whole body broken in the middle: with its length kept (the connection breaks) or not (the JSON does)."""
+        """A truncated body: with its full length announced (the connection breaks) or not (the JSON does)."""
         half = exchange.body[: len(exchange.body) // 2]
         if fault.kind in ("garbage", "unfinished"):
             exchange.body, exchange.length = half, len(half)
@@ -358,7 +358,7 @@ class Provider:
     # Control
 
     def change(self, **fields: Any) -> None:
-        """Other values for fields of the configuration. Raises ConfigurationError naming the field; nothing has changed then."""
+        """Change fields of the configuration. Raises ConfigurationError that names the field; nothing has changed then."""
         fixed = FIXED_FIELDS & fields.keys()
         if fixed:
             raise ConfigurationError(f"{self.config.name}: {', '.join(sorted(fixed))} cannot be changed while it runs")
@@ -371,7 +371,7 @@ class Provider:
             self.faults.replace([fault.rule() for fault in changed.faults])
 
     def dies(self, fault: Fault | None = None) -> None:
-        """From now on every request meets `fault`; without one its connection is reset."""
+        """Apply `fault` to every request from now on; by default, connections are reset."""
         self.faults.dead = fault or Fault("reset")
 
     def recovers(self) -> None:
@@ -382,7 +382,7 @@ class Provider:
         return self.stats.report(now, [(_quota_name(*name), enforcer) for name, enforcer in self.quotas.items()])
 
     def forget(self, now: float) -> None:
-        """Start the statistics anew. Limits keep what they have counted."""
+        """Reset the statistics. Limits keep their counts."""
         self.stats.reset(now)
         for enforcer in self.quotas.values():
             enforcer.forget()
@@ -400,13 +400,13 @@ def unlimited(config: ProviderConfig) -> ProviderConfig:
 
 
 def _quota_name(key: str, model: str) -> str:
-    """For statistics: a key shows its last four characters, a short one none."""
+    """For statistics: shows a key's last four characters, or none of a short key."""
     shown = f"key …{key[-4:]}" if len(key) >= 8 else f"key of {len(key)} characters" if key else ""
     return " ".join(filter(None, (shown, model))) or "all"
 
 
 def _timed(events: Iterator[tuple[bytes, int]], gap: float) -> Iterator[Piece]:
-    """Each event `gap` seconds a token after the one before; the first token needs no further wait."""
+    """Events delayed by `gap` seconds per token; the first token has no further delay."""
     begun = False
     for data, tokens in events:
         yield (gap * tokens if begun else 0.0), data, tokens
@@ -418,7 +418,7 @@ def _ended(stream: Stream) -> Iterator[Piece]:
 
 
 def _spoiled(pieces: Iterator[Piece], end: Iterator[Piece], fault: Fault, wire: Wire) -> Iterator[Piece]:
-    """The first pieces as they should be, then what `fault` says."""
+    """The first pieces unchanged, then what `fault` specifies."""
     yield from islice(pieces, fault.after)
     if fault.kind == "cut":
         gap, data, _ = next(chain(pieces, end))

@@ -1,4 +1,4 @@
-"""One reply under way, as a plan: what is sent, when, and how it ends. Servers and virtual transports carry it out."""
+"""A planned reply: what is sent, when, and how it ends. Executed by servers and virtual transports."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
 Ending = Literal["proper", "hang", "reset", "close"]
-"""After the last byte: the body's proper end; silence; a TCP reset; the connection closes."""
+"""After the last byte: the regular end of the body, silence, a TCP reset, or closing the connection."""
 
 Piece = tuple[float, bytes, int]
-"""Seconds since the piece before, bytes, and tokens that came into being with them."""
+"""Seconds since the previous piece, bytes, and output tokens generated with them."""
 
 NEVER: Final = float("inf")
 
@@ -17,8 +17,9 @@ NEVER: Final = float("inf")
 class Exchange:
     """A reply to one request.
 
-    After `delay` seconds the status line and headers go out unless `headless`, then `body`, or `pieces` one after another, then
-    `ending`. Whoever carries it out reports `produced` for each piece and then exactly one of `done` and `left`.
+    After `delay` seconds the status line and headers are sent unless `headless`, then `body`, or `pieces` one after
+    another, then `ending`. Whoever executes it reports `produced` for each piece and then exactly one of `done` and
+    `left`.
     """
 
     __slots__ = ("_on_end", "_on_tokens", "body", "delay", "ending", "headers", "headless", "length", "pieces", "status", "tokens")
@@ -41,16 +42,16 @@ class Exchange:
         self.pieces = pieces
         self.delay = delay
         self.length = length if length is not None or pieces is not None else len(body)
-        """Content-Length that is announced, None for a chunked body."""
+        """The announced Content-Length; None for a chunked body."""
         self.ending: Ending = ending
         self.headless = headless
         self.tokens = 0
-        """Output tokens of `body`, which come into being during `delay`."""
+        """Output tokens of `body`, generated during `delay`."""
         self._on_tokens: Callable[[float, int], None] | None = None
         self._on_end: Callable[[float, bool], None] | None = None
 
     def watched(self, on_tokens: Callable[[float, int], None], on_end: Callable[[float, bool], None]) -> Exchange:
-        """Report tokens and the end to these; `on_end` learns whether the caller left before it."""
+        """Set the callbacks for tokens and the end; `on_end` receives whether the caller left early."""
         self._on_tokens, self._on_end = on_tokens, on_end
         return self
 
@@ -59,7 +60,7 @@ class Exchange:
             self._on_tokens(now, tokens)
 
     def done(self, now: float) -> None:
-        """Carried out to its ending. Idempotent, with `left`."""
+        """The reply was executed to its ending. `done` and `left` are idempotent together."""
         self._end(now, False)
 
     def left(self, now: float) -> None:

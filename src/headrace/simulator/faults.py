@@ -1,4 +1,4 @@
-"""What can be made to go wrong: by rules in the configuration, by a header, or by the model's name."""
+"""Injected faults: by rules in the configuration, by a header, or by the model's name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Kind = Literal[
     "stall",  # silence in the middle of the body
     "reset",  # TCP reset before the headers
     "break",  # TCP reset in the middle of the body
-    "cut",  # the connection closes in the middle of a word, without an end of the body
-    "unfinished",  # the body ends properly, but the stream in it has neither finish_reason nor [DONE]
-    "garbage",  # status 200 and JSON that breaks off
-    "html",  # an HTML error page, as a load balancer in front would send it
+    "cut",  # the connection closes in the middle of a word, without ending the body
+    "unfinished",  # the body ends regularly, but the stream in it has neither finish_reason nor [DONE]
+    "garbage",  # status 200 and truncated JSON
+    "html",  # an HTML error page, as from a load balancer in front
     "oversized",  # a body of `bytes`
     "error_event",  # an error inside a stream that began with 200
 ]
@@ -28,12 +28,12 @@ DEFAULT_STATUS: Final = {"html": 502, "error_event": 500, "status": 500}
 
 
 class BadFault(ValueError):
-    """A fault that cannot be understood. The text names the part and the fix."""
+    """A fault specification that is invalid. The message names the part and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing to go wrong in one reply. `after`: pieces of a stream that arrive before it does."""
+    """One fault in one reply. `after`: number of stream chunks that arrive before it."""
 
     kind: Kind
     status: int = 500
@@ -41,7 +41,7 @@ class Fault:
     factor: float = 10.0
     bytes: int = 100 * 1024 * 1024
     retry_after: float | None = None
-    """Seconds, for statuses that ask for patience."""
+    """Seconds, for statuses with Retry-After."""
 
     @property
     def name(self) -> str:
@@ -50,17 +50,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """A fault that strikes by chance, by turn, or during some time. Several conditions must all hold."""
+    """A fault that occurs by chance, by count, or during a period. All given conditions must hold."""
 
     fault: Fault
     probability: float = 1.0
     every: int = 1
-    """Strikes every Nth request that the other conditions let through."""
+    """Occurs on every Nth request that meets the other conditions."""
     since: float = 0.0
     """Seconds since the simulator's start."""
     until: float = math.inf
     models: tuple[str, ...] = ()
-    """Only these models; all without any."""
+    """Only these models; empty for all."""
 
     def concerns(self, model: str, elapsed: float) -> bool:
         return self.since <= elapsed < self.until and (not self.models or model in self.models)
@@ -68,11 +68,11 @@ class FaultRule:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What one request asked of the simulator about its own reply."""
+    """A request's own instructions to the simulator about its reply."""
 
     fault: Fault | None = None
     tokens: int | None = None
-    """Output tokens, exactly."""
+    """Exact number of output tokens."""
     ttft: float | None = None
     """Seconds to the first token."""
     gap: float | None = None
@@ -83,7 +83,7 @@ NO_WISH: Final = Wish()
 
 
 def parse_wish(text: str) -> Wish:
-    """`status=500`, `cut; after=3`, `tokens=50; ttft=0.2; gap=0.01`: separated by ";" or "&". Raises BadFault."""
+    """Parse `status=500`, `cut; after=3`, `tokens=50; ttft=0.2; gap=0.01`: separated by ";" or "&". Raises BadFault."""
     kind: str | None = None
     fault: dict[str, float | int] = {}
     wish: dict[str, float | int] = {}
@@ -110,7 +110,7 @@ WISH_FIELDS: Final = {"tokens": int, "ttft": float, "gap": float}
 
 
 def make_fault(kind: str, **values: float | int | None) -> Fault:
-    """A fault with the defaults of its kind. Raises BadFault, naming the field."""
+    """A fault with the defaults of its kind. Raises BadFault that names the field."""
     if kind not in KINDS:
         raise BadFault(f"fault kind {kind!r} is not known; use one of {', '.join(KINDS)}")
     unknown = values.keys() - {field.name for field in fields(Fault)}
@@ -137,16 +137,16 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> int | float:
 
 
 class FaultBook:
-    """The rules in force for one provider, and whose turn it is. `chance` gives numbers from [0, 1)."""
+    """The fault rules of one provider, with their counts."""
 
     def __init__(self, rules: Sequence[FaultRule] = ()) -> None:
         self.rules = list(rules)
         self._turns = [0] * len(self.rules)
         self.dead: Fault | None = None
-        """What happens to every request while the provider is dead."""
+        """The fault for every request while the provider is dead."""
 
     def strike(self, model: str, elapsed: float, chance: random.Random) -> Fault | None:
-        """The fault that hits this request: the first rule whose conditions hold."""
+        """The fault for this request: that of the first rule whose conditions hold. `chance` draws the probabilities."""
         if self.dead is not None:
             return self.dead
         for index, rule in enumerate(self.rules):

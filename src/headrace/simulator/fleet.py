@@ -1,4 +1,4 @@
-"""All simulated providers of one configuration, found by path, and the simulator's own small interface beside them."""
+"""All simulated providers of one configuration, routed by path, and the simulator's own HTTP interface."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ OWN: Final[Mapping[str, str]] = {"/stats": "GET", "/stats/reset": "POST", "/cont
 class Fleet:
     """The providers by name. `now` is their common clock, `epoch` its zero in Unix seconds.
 
-    Raises ConfigurationError when the configuration, put together in Python, is not one that a file could hold.
+    Raises ConfigurationError if a configuration built in Python is invalid.
     """
 
     def __init__(self, config: SimulatorConfig, *, now: float = 0.0, epoch: float = 0.0) -> None:
         self.config = config = checked(config)
         self.providers = {provider.name: Provider(provider, seed=config.seed, now=now, epoch=epoch) for provider in config.providers}
         self.late = 0.0
-        """The longest, in seconds, that a request may have lain here before it was looked at."""
+        """Maximum seconds that a request may have waited here before being processed."""
 
     def handle(self, incoming: Incoming, now: float) -> Exchange:
-        """The reply of whoever lives under the path: /NAME/v1/…, or /v1/… when there is one provider only, or the simulator's own.
+        """The reply of the provider at the path: /NAME/v1/…, or /v1/… if there is only one, or the simulator's own.
 
-        Gemini's words are heard under v1beta as well.
+        Gemini's dialect is also served under v1beta.
         """
         if incoming.path in OWN:
             return self._own(incoming, now)
@@ -54,10 +54,11 @@ class Fleet:
             provider.forget(now)
 
     def control(self, order: Mapping[str, Any]) -> None:
-        """Carry out an order. Raises ConfigurationError naming what is wrong.
+        """Execute a control order. Raises ConfigurationError that names what is wrong.
 
-        `provider` names whom it concerns, all of them without it; `dies` (true, or a fault such as {"kind": "status",
-        "status": 503}) and `recovers` do what they say; every other field is one of `ProviderConfig` and its new value.
+        `provider` names the provider, all of them by default; `dies` (true, or a fault such as {"kind": "status",
+        "status": 503}) and `recovers` start and end an outage; every other field is a new value for a field of
+        `ProviderConfig`.
         """
         fields = {name: value for name, value in order.items() if name not in ("provider", "dies", "recovers")}
         for provider in self._addressed(order.get("provider")):

@@ -1,4 +1,4 @@
-"""Values that satisfy a JSON schema: the part of JSON Schema that providers accept for structured output and tools."""
+"""Generates values that satisfy a JSON schema: the subset that providers accept for structured output and tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from headrace.simulator.text import OPENINGS, QUALITIES, THINGS
 
 DEEP: Final = 6
-"""Nesting from which optional parts are left out and lists stay as short as allowed, so that recursive schemas end."""
+"""Nesting depth from which optional parts are omitted and lists kept minimal, so that recursive schemas end."""
 
 Json = Any
 Schema = Mapping[str, Any]
@@ -30,16 +30,16 @@ FORMATS: Final[Mapping[str, Callable[[random.Random], str]]] = {
 
 
 def instance(schema: Schema, rng: random.Random) -> Json:
-    """A value valid for `schema`. Raises ValueError when that is no schema. `pattern` and `not` are not looked at."""
+    """A value valid for `schema`. Raises ValueError for an invalid schema. `pattern` and `not` are ignored."""
     try:
         return _Maker(schema, rng).make(schema, 0)
     except (TypeError, AttributeError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
-        # A keyword whose value has the wrong type shows itself where it is used: nothing else checks schemas.
+        # A keyword with a value of the wrong type fails where it is used; schemas are not validated otherwise.
         raise ValueError(f"schema is not valid ({error})") from None
 
 
 def instance_tokens(schema: Schema, rng: random.Random) -> list[str]:
-    """As `instance`, in JSON, token by token."""
+    """`instance` as JSON, token by token."""
     made = instance(schema, rng)
     try:
         return tokens_of(msgspec.json.encode(made).decode())
@@ -48,7 +48,7 @@ def instance_tokens(schema: Schema, rng: random.Random) -> list[str]:
 
 
 def tokens_of(text: str) -> list[str]:
-    """JSON cut the way a tokenizer might: short words and runs of punctuation, nothing lost."""
+    """JSON split as a tokenizer might: short words and runs of punctuation, lossless."""
     return re.findall(r"\s*\w{1,6}|\s*[^\w\s]{1,2}|\s+", text)
 
 
@@ -160,7 +160,7 @@ class _Maker:
 
 
 def _bounds(schema: Schema, step: float) -> tuple[float, float]:
-    """Lowest and highest allowed number, 0 to 100 where the schema does not say."""
+    """Lowest and highest allowed number; 0 to 100 by default."""
     low = schema.get("minimum", schema["exclusiveMinimum"] + step if "exclusiveMinimum" in schema else None)
     high = schema.get("maximum", schema["exclusiveMaximum"] - step if "exclusiveMaximum" in schema else None)
     if low is None:

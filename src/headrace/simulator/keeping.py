@@ -1,7 +1,7 @@
-"""Files and batches of a simulated provider, as OpenAI, Mistral, Anthropic and Gemini have them.
+"""Files and batches of a simulated provider, in the APIs of OpenAI, Mistral, Anthropic and Gemini.
 
-A batch is worked off when it is first asked after, each of its calls by the provider's own model and as strictly as if it had come alone,
-but under no limits.
+A batch is processed when it is first polled. Each call is served by the provider's own model and validated as if sent
+alone, but without limits.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Batch(Struct):
 
 
 def acting(routes: Iterable[tuple[str, str, Act]], method: str, path: str) -> tuple[Act, re.Match[str]] | tuple[None, None]:
-    """What answers a request, and the parts of its path; nothing where no route is its."""
+    """The handler of a request and the match of its path; (None, None) if no route matches."""
     for asked, pattern, act in routes:
         found = re.fullmatch(pattern, path) if asked == method else None
         if found is not None:
@@ -64,7 +64,7 @@ def acting(routes: Iterable[tuple[str, str, Act]], method: str, path: str) -> tu
 
 
 class Keeper:
-    """What one provider keeps."""
+    """Stored files and batches of one provider."""
 
     def __init__(self, answer: Answerer) -> None:
         self._answer = answer
@@ -73,7 +73,7 @@ class Keeper:
         self._numbers = count(1)
 
     def reply(self, method: str, path: str, headers: Mapping[str, str], body: bytes, now: int) -> bytes | None:
-        """The body of the answer; None for a path that is nothing of this. Raises Rejected."""
+        """The body of the response; None for a path that does not belong here. Raises Rejected."""
         path = path.replace("/v1beta/", "/v1/", 1)
         act, found = acting(ROUTES, method, path)
         if act is None or found is None:
@@ -99,7 +99,7 @@ class Keeper:
         return file
 
     def uploaded(self, name: str, content: bytes, type: str, now: int) -> dict[str, Any]:
-        """A file of Google's that came in pieces."""
+        """Store a Google file that was uploaded in pieces."""
         return {**_file(self._kept(name, content, "user_data", now), "gemini"), "mimeType": type}
 
     def files(self, asked: _Asked) -> Any:
@@ -213,7 +213,7 @@ def _style(path: str, headers: Mapping[str, str]) -> str:
 
 
 def _form(asked: _Asked) -> dict[str, tuple[str, bytes]]:
-    """The form's fields: file name and content. Gemini's is a description and what it describes."""
+    """The form's fields: file name and content. Gemini's form has metadata and content."""
     kind = asked.headers.get("content-type", "")
     message = BytesParser().parsebytes(b"content-type: " + kind.encode() + b"\r\n\r\n" + asked.body)
     parts: Any = message.get_payload() if message.is_multipart() else []

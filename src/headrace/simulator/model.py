@@ -1,4 +1,4 @@
-"""What a simulated model says: seeded, plausible, and quick to make."""
+"""The simulated model: seeded, plausible and fast."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ def count_tokens(characters: int) -> int:
 
 
 class Model:
-    """Answers chats. The same seed and the same seeded request give the same answer, streamed or not."""
+    """Answers chats. The same seed and the same seeded request give the same response, streamed or not."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.river: River = river(seed)
 
     def rng(self, chat: Chat, other: random.Random) -> random.Random:
-        """Where the chances of this request come from: itself when it is seeded, else `other`."""
+        """The random generator for a request: its own if it is seeded, else `other`."""
         if chat.seed is None:
             return other
         return random.Random(zlib.crc32(f"{self.seed}/{chat.model}/{chat.seed}/{chat.text}".encode("utf-8", "replace")))
 
     def answer(self, chat: Chat, rng: random.Random, length: int, *, exact: bool = False, reasoning: int = 0) -> Answer:
-        """`length`: output tokens aimed at for each choice, met to the token when `exact`. `reasoning`: tokens thought before."""
+        """A response to `chat`. `length`: output tokens per choice, approximate unless `exact`. `reasoning`: reasoning
+        tokens before them."""
         choices = [self._choice(chat, rng, length, exact, reasoning) for _ in range(chat.n)]
         return Answer(choices, chat.prompt_tokens, chat.cached_tokens)
 
@@ -62,10 +63,11 @@ class Model:
 
 
 def wanted_tools(chat: Chat) -> list[Tool]:
-    """The tools this answer calls.
+    """The tools this response calls.
 
-    The one the caller insists on; with "required" those the last message speaks of, or else the first; with "auto" those
-    it speaks of: the tool's name, or a word of it of four letters or more. After a tool's result the model answers in text.
+    The one the caller requires; with "required", those mentioned in the last message, or else the first; with "auto",
+    those
+    mentioned: by name, or by a word of it with at least four letters. After a tool result, the model responds with text.
     """
     if not chat.tools or chat.tool_choice == "none":
         return []
@@ -98,7 +100,7 @@ def _calling(tools: Sequence[Tool], rng: random.Random, limit: int | None, thoug
 
 
 def _before_stop(pieces: list[str], stops: Sequence[str]) -> list[str]:
-    """What comes before the first of `stops`; a token that straddles it is cut."""
+    """The pieces before the first of `stops`; a token that straddles it is cut."""
     text = "".join(pieces)
     cut = min((at for at in (text.find(stop) for stop in stops) if at >= 0), default=None)
     if cut is None:

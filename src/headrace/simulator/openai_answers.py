@@ -1,4 +1,4 @@
-"""The wire of an OpenAI-compatible provider, its answering side: replies, streams, errors and headers. `openai_api` reads what is asked.
+"""Responses of an OpenAI-compatible provider: bodies, streams, errors and headers. `openai_api` reads the requests.
 
 Shapes and messages follow api.openai.com as recorded in 2025 and 2026. Nothing here knows limits, clocks or sockets.
 """
@@ -19,7 +19,7 @@ from headrace.simulator.openai_api import ENCODE, no_such_model
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What a reply says about itself."""
+    """Identity of a reply."""
 
     id: str
     created: int
@@ -101,7 +101,7 @@ def _text_logprobs(chat: Chat, pieces: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _logprob(token: str, alternatives: int) -> dict[str, Any]:
-    """The same token always has the same probability; its alternatives are less likely each."""
+    """Log probabilities of a token. The same token always has the same; each alternative is less likely."""
     logprob = -(1 + sum(token.encode()) % 97) / 100
     top = [_token_logprob(token if rank == 0 else f"{token}{rank}", logprob - rank) for rank in range(alternatives)]
     return {**_token_logprob(token, logprob), "top_logprobs": top}
@@ -117,14 +117,14 @@ DONE: Final = b"data: [DONE]\n\n"
 def write_stream(
     chat: Chat, answer: Answer, stamp: Stamp, *, chunk_tokens: int = 1, show_reasoning: bool = False
 ) -> Iterator[tuple[bytes, int]]:
-    """Server-sent events, each with the output tokens that came into being with it. The end is `write_stream_end`."""
+    """Server-sent events, each with the output tokens it carries. `write_stream_end` writes the end."""
     event = _event_writer(chat, stamp)
     runs = [_choice_events(chat, index, choice, event, chunk_tokens, show_reasoning) for index, choice in enumerate(answer.choices)]
     return runs[0] if len(runs) == 1 else _in_turns(runs)
 
 
 def write_stream_end(chat: Chat, answer: Answer, stamp: Stamp) -> Iterator[bytes]:
-    """What follows the last piece: finish reasons, usage if asked for, and the sentinel."""
+    """What follows the last chunk: finish reasons, usage if requested, and `[DONE]`."""
     event = _event_writer(chat, stamp)
     for index, choice in enumerate(answer.choices):
         empty: dict[str, Any] = {"text": ""} if chat.legacy else {"delta": {}}
@@ -179,7 +179,7 @@ def _chat_events(
 
     yield delta({"role": "assistant", "content": None if choice.calls else "", "refusal": None}), 0
     for run in _runs(choice.reasoning, chunk_tokens):
-        # Thoughts that are not shown still take their time: an SSE comment keeps the connection alive meanwhile.
+        # Hidden reasoning still takes time: an SSE comment keeps the connection alive meanwhile.
         yield delta({"reasoning_content": "".join(run)}) if show_reasoning else b": thinking\n\n", len(run)
     for number, call in enumerate(choice.calls):
         yield delta({"tool_calls": [{"index": number, **_call(call, "")}]}), 1
@@ -215,7 +215,7 @@ def write_embeddings(embed: Embed, dimensions: int) -> bytes:
 
 
 def write_models(models: Sequence[str], created: int, owner: str, only: str | None) -> bytes:
-    """The list of models, or one of them. Raises Rejected for one that is not there."""
+    """The list of models, or one of them. Raises Rejected if it does not exist."""
     rows = [{"id": model, "object": "model", "created": created, "owned_by": owner} for model in models]
     if only is None:
         return ENCODE({"object": "list", "data": rows})
@@ -243,7 +243,7 @@ def rejected_by_limit(refused: Refused, model: str, retry_after: str) -> Rejecte
 
 
 def retry_headers(seconds: float | None, style: str) -> list[tuple[str, str]]:
-    """`Retry-After` in whole seconds and, in style "both", `retry-after-ms`; rounded up, so that waiting that long suffices."""
+    """`Retry-After` in whole seconds and, with style "both", `retry-after-ms`; rounded up, so that waiting that long suffices."""
     if seconds is None or style == "none":
         return []
     headers = [("retry-after", str(math.ceil(seconds - 1e-6)))]
@@ -269,7 +269,7 @@ STATUS_ERRORS: Final[Mapping[int, tuple[str, str | None, str]]] = {
 
 
 def error_for_status(status: int, retry_after: float | None, style: str) -> Rejected:
-    """The error a provider would send with `status`."""
+    """The error that a provider would send with `status`."""
     kind, code, message = STATUS_ERRORS.get(
         status, ("server_error" if status >= 500 else "invalid_request_error", None, f"Status {status}.")
     )
@@ -277,7 +277,7 @@ def error_for_status(status: int, retry_after: float | None, style: str) -> Reje
 
 
 def limit_headers(enforcer: Enforcer, now: float) -> list[tuple[str, str]]:
-    """The state of the minute's limits, as after this request."""
+    """The state of the per-minute limits after this request."""
     headers: list[tuple[str, str]] = []
     for unit in ("requests", "tokens"):
         view = enforcer.view(now, unit)

@@ -1,4 +1,4 @@
-"""The wire of an OpenAI-compatible provider, its asking side: requests read and checked. `openai_answers` writes what comes back.
+"""Requests to an OpenAI-compatible provider: parsing and validation. `openai_answers` writes the responses.
 
 Shapes and messages follow api.openai.com as recorded in 2025 and 2026. Nothing here knows limits, clocks or sockets.
 """
@@ -22,13 +22,13 @@ Body = Mapping[str, Any]
 Check = Callable[[str, Any], None]
 
 MESSAGE_TOKENS: Final = 4
-"""Prompt tokens that a message costs beside its text."""
+"""Prompt tokens per message besides its text."""
 MEDIA_TOKENS: Final = 85
-"""Prompt tokens of an image, a sound or a file, whatever its size."""
+"""Prompt tokens of an image, audio or file, regardless of size."""
 MAX_EMBEDDING_INPUTS: Final = 2048
 
 
-# Checks of single parameters
+# Validation of single parameters
 
 
 def _kind_of(value: Any) -> str:
@@ -142,7 +142,7 @@ ENDPOINTS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def endpoint_of(method: str, path: str) -> str:
-    """chat, text, embeddings, models or model. Raises Rejected for what is not served."""
+    """chat, text, embeddings, models or model. Raises Rejected for an unknown path."""
     known = ENDPOINTS.get(path)
     if known is None and path.startswith("/v1/models/"):
         known = ("GET", "model")
@@ -155,7 +155,7 @@ def endpoint_of(method: str, path: str) -> str:
 
 
 def key_of(headers: Mapping[str, str]) -> str | None:
-    """The API key of a request, however its dialect shows it; None when it brought none."""
+    """The API key of a request in any dialect; None if there is none."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
@@ -180,7 +180,7 @@ def no_such_model(model: str) -> Rejected:
 
 
 def read(endpoint: str, path: str, body: bytes, extra_params: Sequence[str] = ()) -> Ask:
-    """The request in no dialect. Raises Rejected in the provider's words."""
+    """The request, independent of dialect. Raises Rejected with the provider's error message."""
     if endpoint == "models":
         return Models()
     if endpoint == "model":
@@ -197,7 +197,7 @@ def read(endpoint: str, path: str, body: bytes, extra_params: Sequence[str] = ()
 
 
 def json_of(body: bytes) -> Body:
-    """A body's object. Raises Rejected for anything else."""
+    """The JSON object in a body. Raises Rejected for anything else."""
     try:
         content = DECODE(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -256,7 +256,7 @@ def _common(body: Body) -> dict[str, Any]:
         "stream": stream,
         "include_usage": bool(options and options.get("include_usage")),
         "stop": () if not stop else (stop,) if isinstance(stop, str) else tuple(filter(None, stop)),
-        # A temperature of nought is as good as a seed: the same request gets the same answer.
+        # Temperature 0 works like a seed: the same request gets the same response.
         "seed": body["seed"] if body.get("seed") is not None else 0 if body.get("temperature") == 0 else None,
     }
 
@@ -274,7 +274,7 @@ MEDIA_PARTS: Final = ("image_url", "input_audio", "file")
 
 
 def _read_messages(messages: Sequence[Any]) -> tuple[list[str], int]:
-    """The texts of all messages, and how many images, sounds and files come with them. Raises Rejected."""
+    """The texts of all messages, and the number of images, audios and files in them. Raises Rejected."""
     if not messages:
         message = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
         raise Rejected(400, message, param="messages", code="empty_array")
@@ -356,7 +356,7 @@ TOOL_NAME: Final = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
 
 
 def _read_tools(body: Body) -> tuple[tuple[Tool, ...], int]:
-    """The tools, and how many characters they add to the prompt."""
+    """The tools, and the characters they add to the prompt."""
     offered = body.get("tools")
     if not offered:
         return (), 0

@@ -1,6 +1,6 @@
-"""What a simulated provider offers besides texts and vectors: moderation, reranking, images, speech and hearing, in OpenAI's shapes.
+"""Endpoints besides text and embeddings, in OpenAI's format: moderation, reranking, images, speech and transcription.
 
-Answers depend on the request alone, and are small: a picture is one pixel, a recording a tenth of a second of silence.
+Responses depend only on the request and are small: an image is one pixel, a recording a tenth of a second of silence.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ PLACES: Final[Mapping[str, tuple[str, str]]] = {
     "/v1/audio/transcriptions": ("hearing", "file"),
     "/v1/audio/translations": ("hearing", "file"),
 }
-"""By path: what is asked for, and the field that has to be there."""
+"""By path: the kind of request, and its required field."""
 
 _FORMS: Final = ("/v1/images/edits", "/v1/images/variations", "/v1/audio/transcriptions", "/v1/audio/translations")
 
 
 def read(path: str, headers: Mapping[str, str], body: bytes) -> Other:
-    """Raises Rejected."""
+    """Read and validate a request. Raises Rejected."""
     kind, needed = PLACES[path]
     said = _form(headers, body) if path in _FORMS else dict(json_of(body))
     for name in ("model", needed):
@@ -54,7 +54,7 @@ def _form(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
 
 
 def write(ask: Other) -> tuple[str, bytes]:
-    """Content type and body of the answer."""
+    """Content type and body of the response."""
     return _WRITERS[ask.kind](ask.said)
 
 
@@ -65,7 +65,7 @@ def _moderated(said: Mapping[str, Any]) -> tuple[str, bytes]:
 
 
 def _ranked(said: Mapping[str, Any]) -> tuple[str, bytes]:
-    """Documents that share words with the question come first."""
+    """Documents ranked by the words they share with the query."""
     asked = set(str(said["query"]).lower().split())
     texts = [str(it.get("text", it) if isinstance(it, Mapping) else it).lower() for it in said.get("documents") or ()]
     scored = [{"index": at, "relevance_score": len(asked & set(text.split())) / len(asked)} for at, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""The simulated providers behind real sockets: HTTP/1.1 by hand, so that resets, silences and cuts are exact."""
+"""The simulated providers over real sockets: hand-written HTTP/1.1, so that resets, stalls and truncation are exact."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ from headrace.simulator.fleet import Fleet
 
 MAX_BODY: Final = 64 * 1024 * 1024
 MAX_WAITING: Final = 16
-"""Pipelined requests of one connection from which it is read no further."""
+"""Pipelined requests per connection from which reading is paused."""
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 WRITE_SIZE: Final = 65_536
 TICKS: Final = 500
-"""Timers a second: replies due within the same two milliseconds go out in one turn of the loop, at a third of its cost."""
+"""Timer resolution per second: replies due within the same two milliseconds are sent in one iteration of the loop, at a
+third of the cost."""
 LAG: Final = 0.1
-"""Seconds that a stream may be behind its own times and still catch up."""
+"""Maximum seconds that a stream may lag behind its schedule and still catch up."""
 SETTLE: Final = 5
-"""Turns of the loop in which connections that were just accepted come to be known."""
+"""Iterations of the loop until connections that were just accepted are registered."""
 WATCHED: Final = 0.02
-"""Seconds between two looks at how late the simulator itself is."""
+"""Seconds between measurements of the simulator's own lateness."""
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 Handler = Callable[[Incoming, float], Exchange]
 
 
 class Connection(asyncio.Protocol):
-    """One client connection: requests are parsed as they come and answered one after another."""
+    """One client connection: requests are parsed as they arrive and answered in order."""
 
     def __init__(self, handle: Handler, open_connections: set[Connection]) -> None:
         self._handle = handle
@@ -74,7 +75,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
-            raise  # a mistake of ours, not of the client's
+            raise  # an error of ours, not the client's
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(b"400 Bad Request")
 
@@ -129,7 +130,7 @@ class Connection(asyncio.Protocol):
     # Answering
 
     def _next(self) -> None:
-        """Answer what waits, as far as that needs no time. One loop, however many were sent ahead."""
+        """Answer queued requests, as far as that takes no time. A loop rather than recursion, however many are pipelined."""
         if self._answering:
             return
         self._answering = True
@@ -171,13 +172,13 @@ class Connection(asyncio.Protocol):
         elif self._chunked:
             lines.append("transfer-encoding: chunked")
         else:
-            self._keep_alive = False  # HTTP/1.0: the end of the connection is the end of the body
+            self._keep_alive = False  # HTTP/1.0: closing the connection ends the body
         if not self._keep_alive:
             lines.append("connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def _pump(self, head: bytes = b"") -> None:
-        """Send what is due, together, as long as the client reads fast enough; then wait for the next piece, or end."""
+        """Send everything that is due in one write, as long as the client reads fast enough; then wait for the next piece, or end."""
         self._timer = None
         ready = bytearray(head)
         while self._pieces is not None and self._writable and not self._transport.is_closing():
@@ -204,9 +205,10 @@ class Connection(asyncio.Protocol):
             ready += b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
     def _is_due(self, gap: float) -> bool:
-        """Whether a piece that comes `gap` after the one before has been due already.
+        """Whether a piece scheduled `gap` after the previous one is due.
 
-        Counted from when that one was due, not sent, so that delays do not add up; but a client that paused gets no flood.
+        Counted from the previous piece's schedule, not its sending, so that delays do not accumulate; a client that
+        paused is not flooded.
         """
         now = self._loop.time()
         self._due = max(self._due + gap, now - LAG)
@@ -221,7 +223,7 @@ class Connection(asyncio.Protocol):
             self._pump()
 
     def _conclude(self, last: bytes | bytearray = b"") -> None:
-        """Send `last` and do what the exchange says happens then."""
+        """Send `last` and apply the exchange's ending."""
         exchange = self._exchange
         self._pieces = None
         if exchange is None or exchange.ending == "hang":
@@ -239,7 +241,7 @@ class Connection(asyncio.Protocol):
             self._after_reply()
 
     def _finish(self, exchange: Exchange) -> None:
-        """Free what the reply held before its last bytes go out: who reads them may ask again at once."""
+        """Release the reply's resources before its last bytes are sent: a client that reads them may send its next request at once."""
         exchange.done(self._loop.time())
         self._exchange = self._timer = None
 
@@ -264,22 +266,22 @@ def _tick(when: float) -> float:
 
 
 class Simulator:
-    """The listening sockets of one fleet, inside a running event loop."""
+    """The listening sockets of one fleet, within a running event loop."""
 
     def __init__(self, config: SimulatorConfig) -> None:
         self.config = config
         now = asyncio.get_running_loop().time()
         self.fleet = Fleet(config, now=now, epoch=time.time() - now)
         self.base = ""
-        """Address of the common port."""
+        """URL of the common port."""
         self.addresses: dict[str, str] = {}
-        """Base address by provider, as an OpenAI client takes it."""
+        """Base URL by provider, as an OpenAI client takes it."""
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen. Raises OSError when a port is taken."""
+        """Start listening. Raises OSError if a port is taken."""
         try:
             self.base = await self._listen(self.fleet.handle, self.config.port)
             for name, provider in self.fleet.providers.items():
@@ -292,11 +294,12 @@ class Simulator:
             raise
 
     async def stop(self) -> None:
-        """Close every socket, in the middle of a reply if need be."""
+        """Close every socket, even during a reply."""
         if self._watching is not None:
             self._watching.cancel()
-        # asyncio forgets sockets that it has accepted when the server closes before their connection is set up
-        # (seen with CPython 3.11): so stop accepting first, and give those some turns of the loop.
+        # asyncio leaks sockets that it has accepted if the server closes before their connection is set up (seen with
+        # CPython 3.11).
+        # So stop accepting first, and give those some iterations of the loop.
         for listening in (listening for server in self._servers for listening in server.sockets):
             asyncio.get_running_loop().remove_reader(listening.fileno())
         for _ in range(SETTLE):
@@ -311,7 +314,7 @@ class Simulator:
         self._servers.clear()
 
     async def _watch(self) -> None:
-        """How late we are ourselves: what came meanwhile arrives together, whenever it was sent."""
+        """Measure the simulator's own lateness: requests that arrive meanwhile are seen together, whenever they were sent."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + WATCHED
@@ -327,17 +330,17 @@ class Simulator:
 
 
 class Running(str):
-    """The base address of a simulator that runs in a thread of its own, and its controls."""
+    """The base URL of a simulator that runs in its own thread, with its controls."""
 
     simulator: Simulator
     loop: asyncio.AbstractEventLoop
 
     def url(self, provider: str) -> str:
-        """Base address of one provider, as an OpenAI client takes it."""
+        """Base URL of one provider, as an OpenAI client takes it."""
         return self.simulator.addresses[provider]
 
     def stats(self) -> dict[str, Any]:
-        """What every provider saw, by name."""
+        """The statistics of every provider, by name."""
         found: dict[str, Any] = self._call(lambda now: self.simulator.fleet.report(now)["providers"])
         return found
 
@@ -345,7 +348,7 @@ class Running(str):
         self._call(self.simulator.fleet.forget)
 
     def control(self, **order: Any) -> None:
-        """As `Fleet.control`. Raises ConfigurationError."""
+        """See `Fleet.control`. Raises ConfigurationError."""
         self._call(lambda now: self.simulator.fleet.control(order))
 
     def _call(self, action: Callable[[float], Any]) -> Any:
@@ -357,7 +360,7 @@ class Running(str):
 
 @contextlib.contextmanager
 def running(config: SimulatorConfig) -> Iterator[Running]:
-    """Run a simulator in a thread while the block lasts; gives its base address. Raises OSError when a port is taken."""
+    """Run a simulator in a thread for the duration of the block and yield its base URL. Raises OSError if a port is taken."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="headrace-simulator", daemon=True)
     thread.start()
@@ -382,7 +385,7 @@ async def _started(config: SimulatorConfig) -> Simulator:
 
 
 def serve(config: SimulatorConfig) -> None:
-    """Run until SIGINT or SIGTERM. Prints where everything is. Raises OSError when a port is taken."""
+    """Run until SIGINT or SIGTERM. Prints the addresses. Raises OSError if a port is taken."""
     asyncio.run(_serve(config))
 
 
@@ -401,7 +404,7 @@ async def _serve(config: SimulatorConfig) -> None:
 
 
 def describe(simulator: Simulator) -> str:
-    """A few lines for whoever started it: the addresses, the models and the limits."""
+    """A summary for the terminal: addresses, models and limits."""
     lines = [f"headrace simulator: {simulator.base}  (statistics /stats, control /control)"]
     for name, address in simulator.addresses.items():
         config = simulator.fleet.providers[name].config

@@ -1,4 +1,4 @@
-"""What a provider saw, counted where a client cannot flatter itself."""
+"""Statistics on the provider's side, independent of what a client reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Stats:
         self.reset(now)
 
     def reset(self, now: float) -> None:
-        """Start anew; what is in flight stays in flight."""
+        """Reset the counts; requests in flight stay in flight."""
         self.since = now
         self.requests = 0
         self.admitted = 0
@@ -45,7 +45,7 @@ class Stats:
             self.finished += 1
 
     def report(self, now: float, quotas: Sequence[tuple[str, Enforcer]]) -> dict[str, Any]:
-        """All of it as JSON values. `quotas`: what each enforcer is for, and it."""
+        """All counts as JSON values. `quotas`: each enforcer with its name."""
         seconds = now - self.since
         return {
             "seconds": round(seconds, 6),
@@ -65,7 +65,8 @@ class Stats:
 
 
 def _limits(quota: str, enforcer: Enforcer, seconds: float, now: float) -> list[dict[str, Any]]:
-    """Every limit: `limit` and `peak` per window (of a bucket: its capacity), `charged` in all, `use` of what could have been."""
+    """Every limit: `limit` and `peak` per window (of a bucket: its capacity), `charged` in total, `use` as a share of
+    what was possible."""
     rows = []
     for gauge in enforcer.gauges:
         possible = gauge.per_minute * seconds / 60
@@ -78,7 +79,7 @@ def _limits(quota: str, enforcer: Enforcer, seconds: float, now: float) -> list[
 
 
 def _saturated(enforcers: Sequence[Enforcer]) -> dict[str, Any]:
-    """Whole minutes in which a limit bound (a refusal, or nine tenths used), and the mean use of the one that did."""
+    """Whole minutes in which a limit was binding (a refusal, or nine tenths used), and the mean use of the binding limit."""
     minutes, use, by = 0, 0.0, Counter[str]()
     for enforcer in enforcers:
         found = enforcer.saturation

@@ -1,4 +1,4 @@
-"""Plausible sentences from a small vocabulary of our own: one long river of tokens, cut where an answer begins and ends."""
+"""Plausible sentences from a small vocabulary: one long sequence of tokens, of which responses are slices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 LENGTH: Final = 20_000
-"""Tokens in a river."""
+"""Tokens in the sequence."""
 
 THINGS: Final = (
     "wheel", "channel", "gate", "miller", "valley", "stream", "ledger", "engine", "harbour", "signal", "bridge", "archive",
@@ -50,13 +50,13 @@ def _tokens(words: Sequence[str]) -> Iterator[str]:
 
 
 class River:
-    """`LENGTH` tokens of sentences, made once; an answer is a slice of it and costs next to nothing."""
+    """`LENGTH` tokens of sentences, generated once, so that responses are cheap slices."""
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)
         self.tokens: list[str] = []
         self.starts: list[int] = []
-        """Where sentences begin."""
+        """Indices at which sentences start."""
         while len(self.tokens) < LENGTH:
             self.starts.append(len(self.tokens))
             self.tokens += _sentence(rng)
@@ -64,7 +64,7 @@ class River:
         self.ends = [*self.starts[1:], self.size]
 
     def natural(self, rng: random.Random, tokens: int) -> list[str]:
-        """About `tokens` tokens, from the beginning of a sentence to the end of one."""
+        """About `tokens` tokens of whole sentences."""
         start = self._start(rng)
         laps, reach = divmod(start + max(1, tokens), self.size)
         end = self.ends[bisect_left(self.ends, reach)] if reach else 0

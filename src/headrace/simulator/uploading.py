@@ -1,5 +1,5 @@
-"""Google's resumable uploads, as strictly as Google takes them: each piece where the one before ended, pieces in whole grains, the whole
-as long as it was said to be. The address alone opens them.
+"""Google's resumable uploads, as strict as Google: each piece starts where the previous ended, pieces are multiples of
+the granularity, and the total matches the announced size. The upload URL needs no further credentials.
 
 ai.google.dev/api/files and cloud.google.com's description of the protocol; read 2026-11.
 """
@@ -17,10 +17,10 @@ from headrace.simulator.asks import Rejected
 from headrace.simulator.openai_api import ENCODE, json_of
 
 GRAIN: Final = 262_144
-"""Bytes of which each piece but the last must be a multiple."""
+"""Each piece except the last must be a multiple of this many bytes."""
 
 Keep = Callable[[str, bytes, str, int], dict[str, Any]]
-"""(display name, content, type, moment) → what Google tells of the file."""
+"""(display name, content, type, time) → the file's metadata as Google returns it."""
 
 
 class Told(Struct, frozen=True):
@@ -37,17 +37,17 @@ class Upload(Struct):
 
 
 class Uploads:
-    """Those of one provider."""
+    """The uploads of one provider."""
 
     def __init__(self, keep: Keep, place: str) -> None:
-        """place: what stands before its paths."""
+        """`place`: prefix of its paths."""
         self._keep = keep
         self._place = place
         self._uploads: dict[str, Upload] = {}
         self._numbers = count(1)
 
     def reply(self, path: str, query: str, headers: Mapping[str, str], body: bytes, now: int) -> Told | None:
-        """None for what is no part of one. Raises Rejected."""
+        """The response; None for a request that is not part of an upload. Raises Rejected."""
         command = headers.get("x-goog-upload-command")
         if not path.startswith("/upload/") or command is None:
             return None

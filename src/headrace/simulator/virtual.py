@@ -1,4 +1,4 @@
-"""The simulated providers as a transport in virtual time: the same verdicts, bodies, faults and statistics, without a socket."""
+"""The simulated providers as a transport in virtual time: same decisions, bodies, faults and statistics, without sockets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from headrace.simulator.fleet import Fleet
 from headrace.wire import DEFAULT_MAX_BODY, Fault, Headers, HttpRequest, HttpResponse, Timeouts, TransportError
 
 EPOCH: Final = 1_767_225_600.0
-"""1 January 2026: what the zero of a world's clock is called in replies."""
+"""1 January 2026: the wall time of a world's clock zero in replies."""
 
 
 class VirtualProviders:
     """A `ports.Transport` to one fleet.
 
-    A request takes `delay()` seconds to its provider and its reply as many back, drawn anew each way; by default between
-    0.02 and 0.30. The host in a URL does not matter; the path names the provider, as over HTTP.
+    A request takes `delay()` seconds to its provider and its reply as many back, drawn anew for each direction; by
+    default between 0.02 and 0.30. The host in a URL is ignored; the path names the provider, as over HTTP.
     """
 
     def __init__(self, world: World, config: SimulatorConfig, delay: Callable[[], float] | None = None) -> None:
@@ -29,11 +29,11 @@ class VirtualProviders:
         self.delay = delay or (lambda: 0.02 + 0.28 * world.random.random())
 
     def url(self, provider: str) -> str:
-        """Base address of one provider, as an OpenAI client takes it."""
+        """Base URL of one provider, as an OpenAI client takes it."""
         return f"http://simulator/{provider}/v1"
 
     def stats(self) -> dict[str, Any]:
-        """What every provider saw, by name."""
+        """The statistics of every provider, by name."""
         found: dict[str, Any] = self.fleet.report(self.world.now())["providers"]
         return found
 
@@ -41,7 +41,7 @@ class VirtualProviders:
         self.fleet.forget(self.world.now())
 
     def control(self, **order: Any) -> None:
-        """As `Fleet.control`. Raises ConfigurationError."""
+        """See `Fleet.control`. Raises ConfigurationError."""
         self.fleet.control(order)
 
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
@@ -70,7 +70,7 @@ class VirtualProviders:
         return b"".join(parts)
 
     async def _start(self, request: HttpRequest, timeouts: Timeouts) -> VirtualStream:
-        """Send, wait, and return once the head is here (with the whole body, if it is sent at once)."""
+        """Send, wait, and return once the headers have arrived (with the whole body, if it is sent at once)."""
         world = self.world
         limit, fault = _first_limit(timeouts)
         deadline = world.now() + limit
@@ -100,18 +100,18 @@ class VirtualProviders:
             raise
 
     async def _await_whole(self, exchange: Exchange, back: float) -> None:
-        """Wait for a reply that comes all at once, or not at all. Its provider is done with it before it is here."""
+        """Wait for a reply sent all at once, or for none. Its provider is done with it before it arrives."""
         world = self.world
         if exchange.headless and exchange.ending == "hang":
             await world.sleep(NEVER)
         world.at(world.now() + exchange.delay, lambda: exchange.done(world.now()))
         await world.sleep(exchange.delay + back)
-        exchange.done(world.now())  # where both took no time at all, the timer above has had no turn yet
+        exchange.done(world.now())  # if both delays are zero, the timer above has not fired yet
         if exchange.headless:
             raise TransportError(Fault.CLOSED, "reset before a response", sent=True)
 
     def _arrive_unwanted(self, request: HttpRequest, after: float) -> None:
-        """The caller gave up while its request was still on its way: it arrives nevertheless, and nobody waits for the reply."""
+        """The caller gave up while its request was still on its way: it arrives nevertheless, and the reply is dropped."""
 
         def arrive() -> None:
             now = self.world.now()
@@ -121,7 +121,8 @@ class VirtualProviders:
 
 
 class VirtualStream:
-    """A `ports.HttpStream`, made when its head leaves the provider, who goes on in its own time, whether or not anybody reads."""
+    """A `ports.HttpStream`, created when its headers leave the provider, which continues on its own schedule, whether
+    or not anyone reads."""
 
     def __init__(self, world: World, exchange: Exchange, back: float, between: float | None, deadline: float | None) -> None:
         self.exchange = exchange
@@ -132,10 +133,10 @@ class VirtualStream:
         self._deadline = deadline
         self._arrived: list[bytes] = []
         self._end: Fault | bool = False
-        """False while there may be more, True at the proper end, else what went wrong."""
+        """False while there may be more, True at the regular end, else the fault."""
         self._closed = False
         self._since = world.now()
-        """When the silence began that is counted."""
+        """When the current wait for bytes began."""
         self._waiter: VirtualWaiter | None = None
         if exchange.pieces is None:
             self._arrived.append(exchange.body)
@@ -182,7 +183,7 @@ class VirtualStream:
             self._waiter.wake()
 
     def _produce(self, now: float, due: bytes = b"") -> None:
-        """Send `due` and all that is due with it; come back for the next piece."""
+        """Send `due` and everything due with it, and schedule the next piece."""
         assert self.exchange.pieces is not None
         together = [due]
         for gap, data, tokens in self.exchange.pieces:
@@ -218,7 +219,7 @@ class VirtualStream:
 
 
 def _first_limit(timeouts: Timeouts) -> tuple[float, Fault]:
-    """Seconds until a response must have begun, and what it is called when it has not."""
+    """Seconds by which a response must have begun, and the fault otherwise."""
     first, total = timeouts.first_byte, timeouts.total
     if first is not None and (total is None or first <= total):
         return first, Fault.FIRST_BYTE_TIMEOUT

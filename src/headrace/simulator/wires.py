@@ -1,7 +1,7 @@
-"""The wires that a simulated provider can be asked over: OpenAI's own, and every other dialect through the shared readers and writers.
+"""The dialects of a simulated provider: OpenAI's own, and all others through the shared readers and writers.
 
-A request of another dialect becomes OpenAI's, is checked and answered as that, and its answer, stream or error becomes the caller's again.
-So all of them have the same model, the same limits and the same faults.
+A request in another dialect is converted to OpenAI's, validated and answered, and its response, stream or error is
+converted back. So all dialects share the same model, limits and faults.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from headrace.types import ChatRequest, StreamEvent
 from headrace.wire import Headers, HttpResponse
 
 Event = tuple[bytes, int]
-"""Bytes of a stream, and the output tokens that came into being with them."""
+"""Bytes of a stream, and the output tokens they carry."""
 
 
 class Stream(Protocol):
-    """One answer on its way."""
+    """One streamed response."""
 
     def events(self) -> Iterator[Event]: ...
     def end(self) -> bytes:
-        """What follows the last event; asked for once, after them."""
+        """What follows the last event; called once, after them."""
         ...
 
 
 class Wire(Protocol):
-    """How requests are read, and answers, streams, errors and limits written."""
+    """Reads requests, and writes responses, streams, errors and limit headers."""
 
     def read(self, endpoint: str, path: str, body: bytes, extra_params: tuple[str, ...]) -> Ask: ...
     def write_answer(self, chat: Chat, answer: Answer, stamp: answers.Stamp, *, show_reasoning: bool) -> bytes: ...
@@ -88,7 +88,7 @@ class OpenAIWire:
 
 
 class _SpokenStream:
-    """OpenAI's stream as another dialect's."""
+    """OpenAI's stream converted to another dialect."""
 
     def __init__(self, dialect: Dialect, inner: Stream, model: str) -> None:
         self._inner = inner
@@ -97,7 +97,7 @@ class _SpokenStream:
         self._writer = dialect.write_stream(ChatRequest(model=model, messages=(), stream=True, include_usage=True))
 
     def events(self) -> Iterator[Event]:
-        """A dialect may hold back what it says in one piece: its tokens come with what is said next."""
+        """The converted events. A dialect may hold back an event; its tokens are then counted with the next."""
         held = 0
         for data, tokens in self._inner.events():
             told = self._told(data) or (data if data.startswith(b":") else b"")
@@ -117,7 +117,7 @@ class _SpokenStream:
 
 
 class SpokenWire:
-    """Another dialect."""
+    """A dialect other than OpenAI's."""
 
     def __init__(self, name: str, id_prefix: str = "") -> None:
         self._name = name
@@ -125,7 +125,7 @@ class SpokenWire:
         self._id_prefix = id_prefix
 
     def read(self, endpoint: str, path: str, body: bytes, extra_params: tuple[str, ...]) -> Ask:
-        """Raises Rejected for what is no request of the dialect's, and for what the simulated model cannot do."""
+        """Raises Rejected for an invalid request, and for what the simulated model cannot do."""
         try:
             told = {**addressed(path), **api.json_of(body)}
             hub = self.dialect.read_request(told)
@@ -159,7 +159,7 @@ class SpokenWire:
 
 class AnthropicWire(SpokenWire):
     def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]:
-        """docs.claude.com/en/api/rate-limits (read 2026-11): moments of the wall clock, in RFC 3339."""
+        """docs.claude.com/en/api/rate-limits (read 2026-11): reset times are wall-clock times in RFC 3339."""
         headers: list[tuple[str, str]] = []
         for unit in ("requests", "tokens"):
             view = enforcer.view(now, unit)
@@ -172,7 +172,7 @@ class AnthropicWire(SpokenWire):
 
 class GeminiWire(SpokenWire):
     def limit_headers(self, enforcer: Enforcer, now: float, wall: float) -> list[tuple[str, str]]:
-        """Gemini tells none."""
+        """Gemini sends none."""
         return []
 
 
@@ -189,13 +189,13 @@ _WIRES: Final[Mapping[str, Callable[[], Wire]]] = {
 _PATHS: Final = {
     "/v1/responses": "openai_responses",
     "/v1/messages": "anthropic_messages",
-    "/model/converse": "bedrock_converse",  # calls of a batch only: their model stands in the body
+    "/model/converse": "bedrock_converse",  # only calls within a batch: their model is in the body
 }
 OPENAI: Final = OpenAIWire()
 
 
 def wire_of(path: str) -> tuple[Wire, str]:
-    """The wire of a path, and its endpoint where the path is not one of OpenAI's own."""
+    """The wire of a path, and its endpoint if the path is not one of OpenAI's own."""
     name = _PATHS.get(path) or ("gemini" if _GEMINI_PATH.fullmatch(path) else "")
     if name:
         return _made(name), "chat"
@@ -209,13 +209,13 @@ def _made(name: str) -> Wire:
 
 
 def addressed(path: str) -> dict[str, Any]:
-    """What Gemini's address says of a request."""
+    """The request fields encoded in Gemini's path."""
     found = _GEMINI_PATH.fullmatch(path)
     return {} if found is None else {"model": unquote(found["model"]), "stream": found["method"].startswith("stream")}
 
 
 def _simple(request: ChatRequest) -> ChatRequest:
-    """Functions only: a simulated provider runs no tools of its own."""
+    """The request with function tools only: a simulated provider has no built-in tools."""
     tools = tuple(tool for tool in request.tools if tool.type == "function")
     return structs.replace(request, tools=tools, tool_choice=request.tool_choice if tools else None)
 
