@@ -1,7 +1,7 @@
--- The books of a quota account, moved in one step. headrace/limits/books.py has the same arithmetic, line for line, and says what it means.
--- KEYS: books (hash), flight (sorted set by expiry), members (hash), rests (hash), wants (hash), all of one account, and since when there is
--- a store, all in one cluster slot; of several accounts one after another, where a server keeps the slots of all.
--- ARGV: operation, now ('' for the server's own clock), then what the operation takes. Microseconds throughout.
+-- The shared accounting of a quota, updated atomically. headrace/limits/books.py has the same arithmetic, line for line, with explanations.
+-- KEYS of one account: books (hash), flight (sorted set by expiry), members (hash), rests (hash), wants (hash), and since (when the store was
+-- first used), all in one cluster slot. With several accounts their keys follow each other, if one server has the slots of all.
+-- ARGV: operation, now ('' for the server's own clock), then the operation's arguments. Times are microseconds.
 local EPSILON, CHUNK, YOUNG = 1e-6, 100, 4000000
 local FILLING, LEAST, AFRESH = 0.75, 0.25, 2000000
 local HANDS_ON, SPARE_HANDS_ON, LOOKS, LOOKS_IN, KNOWN, SOON = 2000000, 5000000, 2800000, 10000000, 2000000, 8
@@ -13,10 +13,10 @@ if not now then
 end
 
 local function text(number) return string.format('%.17g', number) end
-local given = ARGV -- what the operation at hand was given
+local given = ARGV -- arguments of the current operation
 local function argument(at) return tonumber(given[at]) end
 
-local function opens() -- the moment by which all have told a new store what they charged
+local function opens() -- the moment by which all processes have told a new store what they charged
   local began = tonumber(redis.call('GET', since))
   if not began then
     began = now
@@ -25,7 +25,7 @@ local function opens() -- the moment by which all have told a new store what the
   return began + YOUNG
 end
 
--- ---- calls in flight, by expiry; for a block the first of its places, and the number of the others in the books
+-- ---- calls in flight, by expiry; of a block, its first place is here and the number of its others in books
 
 local function others_of(id, count)
   local before = tonumber(redis.call('HGET', books, 'seats:' .. id) or '0')
@@ -34,7 +34,7 @@ local function others_of(id, count)
   if count > 0 then redis.call('HSET', books, 'seats:' .. id, text(count)) else redis.call('HDEL', books, 'seats:' .. id) end
 end
 
-local function land() -- what was not heard of for too long; how many there are
+local function land() -- drops calls that have expired; returns the number in flight
   if tonumber(redis.call('HGET', books, 'seats') or '0') > 0 then
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', flight, '-inf', text(now))) do others_of(id, 0) end
   end
@@ -113,7 +113,7 @@ local function fits_at(term)
 end
 
 local function opens_at(term)
-  if term.span == 0 then return now end -- a place comes free when a call ends: nobody knows when
+  if term.span == 0 then return now end -- a place is freed when a call ends, which cannot be predicted
   local at = fits_at(term)
   if term.rate > 0 and term.paid - term.tolerance > at then at = term.paid - term.tolerance end
   return at
@@ -162,7 +162,7 @@ local function state(terms, reply)
   return reply
 end
 
--- ---- who comes when
+-- ---- turns of processes
 
 local function step(terms, binding, quantum)
   local term = terms[binding]
@@ -172,7 +172,7 @@ local function step(terms, binding, quantum)
   return math.max(quantum, math.min(cost / rate, 5000000))
 end
 
--- ---- places for calls in flight, among processes that want more of them than they hold
+-- ---- places for calls in flight, among processes that want more than they hold
 
 local function claimant(terms, process, holds)
   local one = {process = process, holds = holds, level = holds, since = now, until_ = 0, rivals = {}, look = 0, stride = 0}
@@ -197,13 +197,13 @@ local function claimant(terms, process, holds)
     end
   end
   one.gave = holds < one.level -- a call of its own has ended
-  if one.gave or one.stride == 0 then one.stride = one.term.tolerance end -- it knows how long they take
+  if one.gave or one.stride == 0 then one.stride = one.term.tolerance end -- it knows how long calls take
   return one
 end
 
 local function left_to_rivals(one)
   local hands_on = one.holds > 0 and SPARE_HANDS_ON or HANDS_ON
-  local first = one.since - #one.rivals * (hands_on / one.room + 2 * one.stride) -- who has waited as long as this goes before it
+  local first = one.since - #one.rivals * (hands_on / one.room + 2 * one.stride) -- a rival that has waited longer goes first
   if one.gave then first = now - one.since >= hands_on and now - hands_on or -1 end
   local left = 0
   for _, rival in ipairs(one.rivals) do
@@ -240,14 +240,14 @@ local function know(one, until_, keep)
   redis.call('PEXPIRE', wants, keep)
 end
 
-local function gives_up(one, keep) -- there is no place for it: when it looks again
+local function gives_up(one, keep) -- records that it got no place; returns when it polls again
   if one.holds < one.level then one.level, one.since = one.holds, now end
   local at = looks_at(one)
   know(one, at + KNOWN, keep)
   return at
 end
 
-local function takes(one, in_flight, more, keep) -- a place: what is left besides, and when it looks again if that is nothing
+local function takes(one, in_flight, more, keep) -- takes a place; returns what more it may take, and when it polls again if nothing
   one.holds = one.holds + 1
   if one.holds > one.level then one.level, one.since = one.holds, now end
   one.gave = one.holds < one.level
@@ -342,7 +342,7 @@ local function admit()
   })
 end
 
--- What calls turned out to cost, against what was charged at a moment.
+-- Corrects the charges made at `at` by the difference to the actual cost.
 local function correct(first, keep, at)
   local terms = {}
   for i = first, #given, 7 do
@@ -355,7 +355,7 @@ local function correct(first, keep, at)
   if born == 0 then return {'1'} end
   for _, term in ipairs(terms) do
     forget(term)
-    local from = math.min(at, (term.new + 1) * term.slot - 1) -- of a call that left late nobody knows to the slot when it was charged
+    local from = math.min(at, (term.new + 1) * term.slot - 1) -- the slot of a charge moved to a late departure is known only approximately
     if term.difference ~= 0 and math.floor(from / term.slot) >= term.old then add(term, from, term.difference) end
     if term.written ~= 0 then add(term, now, term.written) end
     if term.rate > 0 then term.paid = term.paid + term.owed / term.rate end
@@ -369,9 +369,9 @@ local function settle()
   return correct(6, given[4], argument(5))
 end
 
--- ---- blocks: room for the calls of a short time, that a process lets in by itself
+-- ---- blocks: room for the calls of a short time, which a process admits by itself
 
-local function returned(term) -- what blocks gave back unused a moment ago
+local function returned(term) -- what blocks gave back unused within the last AFRESH
   local found = redis.call('HMGET', books, term.key .. '.back', term.key .. '.back_at')
   return now - tonumber(found[2] or '0') <= AFRESH and tonumber(found[1] or '0') or 0
 end
@@ -424,7 +424,7 @@ local function block()
   return state(terms, {'1', text(start), text(share), text(seats), text(born), text(in_flight + seats), text(now)})
 end
 
-local function amend() -- what a block's calls turned out to cost, and how many of its places are still wanted
+local function amend() -- corrects a block by what its calls cost, and sets the places that it still needs
   local id, keep, at, wanted, count = given[3], given[4], argument(5), argument(6), argument(7)
   if not redis.call('ZSCORE', flight, id) then return {'0'} end
   others_of(id, math.max(0, wanted - 1))
@@ -554,7 +554,7 @@ local function share_out(current, epoch)
     if not fields['s:' .. who] then newcomers = newcomers + 1 end
   end
   for who, share in pairs(shares) do
-    local before = share -- nobody has an older one where no table went before; else newcomers have all that it kept for one it did not know
+    local before = share -- without a previous table; else newcomers divide what it reserved for an unknown process
     if following then before = fields['s:' .. who] or fields['least'] / newcomers end
     new['d:' .. who], new['t:' .. who], new['s:' .. who], new['p:' .. who] = demands[who], fields['t:' .. who], share, before
   end
@@ -585,8 +585,8 @@ end
 
 local operations = {admit = admit, also = admit, settle = settle, block = block, amend = amend, delay = delay, hold = hold, rest = rest, restore = restore, report = report}
 
--- Several in one call, each as its name, the number of its account among the keys, how many arguments it has, and they.
--- A call that was refused is not admitted also elsewhere.
+-- Several operations in one call. Each has its name, the index of its account among the keys, its number of arguments, and these.
+-- `also` is skipped if an earlier claim of the same call was refused.
 function operations.several()
   local replies, refused, at = {}, {}, 3
   while at <= #ARGV do

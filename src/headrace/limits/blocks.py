@@ -1,8 +1,10 @@
-"""Blocks: room that a process takes from the shared books for a short time, while there is plenty, and lets calls in on by itself.
+"""Blocks: room in the shared accounting that a process reserves for a short time while there is plenty, and admits
+calls on by itself.
 
-One question serves all calls of that time. They go on tabs (`tabs.py`) that take no more than is left of the block. It is charged in the
-store as of its end, so it leaves no window before any of its calls; what they did not use goes back when it is over, and what each turned
-out to cost is told together with others. Near a limit, or where somebody waits, the store gives none: then each call asks by itself.
+One question to the store serves all calls of that time. The calls go on tabs (`tabs.py`) that take no more than is left
+of the block. A block is charged in the store as of its end, so it leaves no window before any of its calls. What they
+did not use is given back at its end, and corrections to actual costs are sent in batches. Near a limit, or while calls
+wait, the store grants none, and each call asks by itself.
 """
 
 from __future__ import annotations
@@ -28,116 +30,116 @@ if TYPE_CHECKING:
     from headrace.limits.presence import Presence
 
 LENGTH: Final = 0.6
-"""Seconds for which a block is used: what its charge leaves a window late, at most."""
+"""Longest time in seconds for which a block is used, and thus the most by which its charge leaves a window late."""
 SHORT: Final = 0.04
-"""The same of the shortest. One is no longer than half of what the flow may run ahead: all of its calls may go at its end."""
+"""Shortest time. A block lasts at most half of the pacing tolerance, because all of its calls may go at its end."""
 RENEWED: Final = 0.6
-"""Share of that time after which the next one is asked for."""
+"""Share of its time after which the next block is requested."""
 LOW: Final = 1 / 3
-"""Share of what a block had at first, at which that is done sooner."""
+"""Remaining share of a block's room at which the next one is requested earlier."""
 AMPLE: Final = 1.6
-"""What is asked for, by what calls of late would take in that time."""
+"""Requested room, relative to what calls at the recent rate would take in that time."""
 GROWS: Final = 4.0
-"""Times as many calls as the last block had room for, that are asked for at most where it was used up before its time."""
+"""Most calls requested, relative to the last block's room, after it was used up early."""
 FEWEST: Final = 3.0
-"""Calls in that time for which a block is worth its question."""
+"""Calls in that time from which on a block is worth a question."""
 REFUSED: Final = 0.5
-"""Seconds after which another is asked for where one was refused."""
+"""Seconds until another block is requested after a refusal."""
 PART: Final = 2.0
-"""What is left under three quarters of a limit, divided by what a block may take of it."""
+"""What is left under three quarters of a limit is divided by this to bound a block."""
 SHORTEST: Final = 30.0
-"""Seconds of the shortest window of which blocks are taken: in shorter ones each moment counts."""
+"""Shortest window in seconds for which blocks are used: in shorter ones exact moments matter."""
 IN_TIME: Final = 5.0
-"""Seconds after which an unanswered question is taken to be lost."""
+"""Seconds after which an unanswered question is considered lost."""
 TOGETHER: Final = 0.001
-"""Seconds that a question waits for those of the other limits of a call."""
+"""Seconds for which a question waits for those about other limits of the same call."""
 
 
 class Block(Struct, eq=False):
-    """Room in the shared books of one account. Whoever changes it holds the limiter's lock."""
+    """Room in the shared accounting of one account. Changes require the limiter's lock."""
 
     quota: Quota
     id: str
     at: float
-    """Where its charge stands, in the store's microseconds."""
+    """Moment of its charge, in the store's microseconds."""
     until: float
-    """The last moment, by our own clock, at which calls are let in on it."""
+    """The last moment, by our own clock, at which calls are admitted on it."""
     began: float
     renewed_at: float
-    """From when on another is asked for."""
+    """From when on another block is requested."""
     size: float
-    """Calls for which there was room at first."""
+    """Calls that it had room for at first."""
     renewed_after: int
-    """Of those, after which that is done sooner."""
+    """Number of calls after which the next block is requested earlier."""
     meters: Sequence[Meter]
     first: list[float]
-    """What it had at first, by limit."""
+    """Room at first, by limit."""
     left: list[float]
-    """What it still has, but for what stands on an open tab."""
+    """Room left, by limit, not counting what is on an open tab."""
     owed: list[float]
-    """More than the store knows of, by limit; below 0 to give back."""
+    """Amounts that the store does not know yet, by limit; negative to give back."""
     flow: Meter | None
-    """The limit whose flow is spread and goes by what is written."""
+    """The paced limit whose cost depends on tokens, if any."""
     flow_left: float
     flow_owed: float = 0.0
     seats: int = 1
-    """What stands in flight for it."""
+    """In-flight places held by it."""
     calls: int = 0
-    """Let in on it."""
+    """Calls admitted on it."""
     counted: int = 0
-    """Of those, the ones that count as wanted already."""
+    """Of those, calls already counted as demand."""
     running: int = 0
     open: bool = True
     unused: dict[str, float] = {}
-    """By limit, what nobody came for and the store is to be told of."""
+    """By limit, room that no call used and that the store has yet to be told of."""
 
     @property
     def limited(self) -> bool:
-        """Whether calls in flight are."""
+        """Whether calls in flight are limited."""
         return any(meter.counts_running for meter in self.meters)
 
     def low(self) -> bool:
         return any(room < LOW * first for room, first in zip(self._rooms(), self.first, strict=True))
 
     def holds(self, costs: Sequence[float], flow: float = 0.0) -> bool:
-        """Whether calls that cost so much fit. flow: of it, what counts there."""
+        """Whether calls with these total costs fit. flow: the part that counts against the flow."""
         fit = all(cost <= room + EPSILON for cost, room in zip(costs, self._rooms(), strict=True))
         return fit and (self.flow is None or flow < self.flow_left)
 
     def _rooms(self) -> list[float]:
-        """What calls may take of each limit. One that ends leaves its place to another."""
+        """What calls may take of each limit. A call that ends leaves its place to another."""
         free = self.seats - self.running
         return [free if meter.counts_running else left for meter, left in zip(self.meters, self.left, strict=True)]
 
     def bound(self, ahead: float) -> float:
-        """Let a new tab take no more than there is. ahead: what may be added to the flow; what may be, then."""
+        """Bound a new tab to the room of this block. ahead: the tab's bound for the flow; returns the new one."""
         for meter, room in zip(self.meters, self._rooms(), strict=True):
             if room < meter.spare:
                 meter.spare = room
         return min(ahead, self.flow_left) if self.flow is not None else ahead
 
     def book(self, amounts: Sequence[float], flow: float) -> None:
-        """A tab is closed, on which calls took so much."""
+        """Account for a closed tab, whose calls took these amounts."""
         for number, amount in enumerate(amounts):
             self.took(number, amount)
         self.flowed(flow)
 
     def took(self, number: int, amount: float) -> None:
-        """Calls cost so much more of one limit than was taken for them."""
+        """Calls cost `amount` more of one limit than was taken for them."""
         if self.open:
             self.left[number] -= amount
         else:
             self.owed[number] += amount
 
     def flowed(self, amount: float) -> None:
-        """The same of the flow."""
+        """The same for the flow."""
         if self.open:
             self.flow_left -= amount
         else:
             self.flow_owed += amount
 
     def close(self) -> None:
-        """What is left goes back."""
+        """End admission, and give back what is left."""
         self.open = False
         for number, (meter, left) in enumerate(zip(self.meters, self.left, strict=True)):
             self.owed[number] -= left
@@ -147,23 +149,23 @@ class Block(Struct, eq=False):
         self.left, self.flow_left = [0.0] * len(self.left), 0.0
 
     def write_off(self) -> None:
-        """The store is lost: what it does not know by now it will be told of otherwise, or it has it still."""
+        """The store is lost: what it does not know yet will be reported in another way."""
         self.open, self.unused = False, {}
         self.owed, self.flow_owed = [0.0] * len(self.owed), 0.0
         self.left, self.flow_left = [0.0] * len(self.left), 0.0
 
 
 class Blocks:
-    """Those of all accounts of a limiter."""
+    """The blocks of all accounts of a limiter."""
 
     def __init__(self, store: Store, lock: Lock, presence: Presence) -> None:
         self._store, self._lock, self._presence = store, lock, presence
         self._ids = count(1)
 
-    # ---- letting calls in
+    # ---- admitting calls
 
     def lend(self, account: Account, charge: Charge, now: float) -> Block | None:
-        """The block that a new tab of the account may draw on, if there is one. The next one is asked for in time."""
+        """The block that a new tab of the account may draw on; None if there is none. Requests the next one in time."""
         quota = self._presence.quota(account)
         block = quota.block
         quota.asked_at = now
@@ -176,14 +178,14 @@ class Blocks:
         return block if block is not None and block.holds(account.costs(charge)[1]) else None
 
     def renew(self, block: Block, charge: Charge, now: float) -> None:
-        """Ask for the next one: calls come faster than they did. No tab is open."""
+        """Request the next block, because calls come faster than before. No tab may be open."""
         if block is block.quota.block:
             self._count(block, now)
             self._ask(block.quota, charge, now)
 
     @staticmethod
     def _count(block: Block, now: float) -> None:
-        """What was let in on it is part of what is wanted."""
+        """Count the calls admitted on it as demand."""
         block.quota.came(block.calls - block.counted, now)
         block.counted = block.calls
 
@@ -192,7 +194,7 @@ class Blocks:
             self._wish(quota, charge, now)
 
     def _may(self, quota: Quota, now: float) -> bool:
-        """Whether there is any use in asking."""
+        """Whether a request can succeed."""
         if self._presence.lost or quota.scaled or quota.shut_until > now:
             return False
         meters = quota.account.meters
@@ -254,7 +256,7 @@ class Blocks:
             quota.refused = not grant.granted
             if quota.refused:
                 quota.wished_until = now + REFUSED
-            elif same:  # else nobody knows of it there
+            elif same:  # otherwise the store's data is new, and does not know the block
                 self._granted(quota, wish, grant, calls * grant.share, meters, asked_at, now)
             for meter in quota.account.meters:
                 seen = quota.seen.get(key_of(meter, meter.limit.window))
@@ -285,10 +287,10 @@ class Blocks:
             if term is not None and not term.window:
                 meter.offer(meter.running + grant.seats + max(0.0, term.room - grant.in_flight), now)
 
-    # ---- endings
+    # ---- ending blocks
 
     def end(self, block: Block, now: float) -> None:
-        """Nobody is let in on it any more."""
+        """Admit no more calls on it."""
         quota = block.quota
         if quota.block is block:
             quota.block = None
@@ -302,7 +304,7 @@ class Blocks:
         self.tell(block, LENGTH)
 
     def tell(self, block: Block, patience: float = KEEPS) -> None:
-        """What the store does not know of a block that is over."""
+        """Tell the store what it does not know of an ended block."""
         if self._presence.lost:
             return
         over = not block.running
@@ -317,7 +319,7 @@ class Blocks:
             block.quota.blocks.pop(block.id, None)
 
     def _amend(self, block: Block, at: float, differences: Sequence[tuple[float, float, float]], patience: float) -> None:
-        """differences: by limit, of what was charged, of its flow, and what counts from now on."""
+        """differences: by limit, of the charge, of its flow, and what counts from now on."""
         corrections = []
         for meter, (difference, owed, written) in zip(block.meters, differences, strict=True):
             limit, log, rate = meter.limit, meter._log, meter._pace.rate * block.quota.factor(meter) if meter._pace is not None else 0.0
@@ -330,7 +332,7 @@ class Blocks:
         self._store.post(amending(block.quota.tag, block.id, at, block.seats, lease, corrections, unused, patience=patience))
 
     def moves(self, taken: Taken, now: float) -> None:
-        """A call leaves long after the end of its block: its charge goes with it. What it turns out to cost is told by itself."""
+        """A call is sent long after the end of its block: move its charge. Its actual cost is then reported separately."""
         block = taken.block
         if block is None or taken.moved_to or self._presence.lost or block.id not in block.quota.blocks:
             return
@@ -338,7 +340,7 @@ class Blocks:
         self._amend(block, block.at, [(-hold.charged, 0.0, hold.charged) for hold in taken.holds], KEEPS)
 
     def settled(self, taken: Taken, before: Sequence[tuple[float, float]]) -> None:
-        """A call that stands on a tab no more has ended. before: what it had on the books of each limit, and on its flow."""
+        """A call that is no longer on a tab has ended. before: its charge to each limit, and to the flow."""
         block = taken.block
         if block is None:
             return
@@ -355,7 +357,7 @@ class Blocks:
         block.running -= 1
 
     def look_after(self, quotas: Sequence[Quota], now: float) -> None:
-        """About once a second, under the lock: end those whose time is over, tell what became of the calls of others."""
+        """About once a second, under the lock: end blocks whose time is over, and report the calls of ended ones."""
         for quota in quotas:
             quota.forget_others(now)
             for block in list(quota.blocks.values()):
@@ -366,12 +368,12 @@ class Blocks:
 
 
 def _haste(block: Block | None, length: float, now: float) -> float:
-    """Calls in that time by how fast they come on a block that is used up before its own: what came of late falls short of them."""
+    """Calls expected in that time from the rate on a block that is used up early, which the recent average underestimates."""
     if block is None or block.calls < block.renewed_after or now >= block.renewed_at:
         return 0.0
     return min(length * block.calls / max(now - block.began, TOGETHER), GROWS / AMPLE * block.size)
 
 
 def _ahead(account: Account, now: float) -> float:
-    """Seconds that every flow of the account may run ahead."""
+    """The smallest pacing tolerance of the account in seconds."""
     return min([meter.ahead(0.0, now, urgent=False) for meter in account.meters if meter._pace is not None], default=math.inf)

@@ -1,4 +1,5 @@
-"""One process among those that share a store: it says that it lives, hears of its share, and keeps to that while the store is lost."""
+"""A process's membership in a shared store: it reports that it is alive, learns its share, and keeps to that while the
+store is lost."""
 
 from __future__ import annotations
 
@@ -19,18 +20,19 @@ from headrace.limits.store import KEPT, Message, Sign, Store, Term, read_sign, r
 from headrace.limits.turns import SharedUsher
 
 REPORTS: Final = 2.9
-"""Seconds between two reports at most: one waits that long for a question to travel with. Less than the store's epoch by a busy second."""
+"""Longest time between two reports in seconds: a report waits that long for another message to travel with. A second
+less than the store's epoch."""
 IN_TIME: Final = 5.0
-"""Seconds after which a report that was not answered is taken to be on its way no more."""
+"""Seconds after which an unanswered report is considered lost."""
 GRACE, LONGEST_GRACE = 4.0, 15.0
-"""Seconds after the store is back for which a process keeps to its share: by then all others have told it what was charged meanwhile; and
-at most, where on a busy machine not as many as before have been heard of by then."""
+"""Seconds after the store's return during which a process keeps to its share, until all others have reported what they
+charged meanwhile; and the upper bound, if on a busy machine fewer processes than before have reported by then."""
 IDLE: Final = 60.0
-"""Seconds without a call after which a process no longer has a share of a quota that its demand deserves."""
+"""Seconds without a call after which a process no longer gets a share by its demand."""
 
 
 class Presence:
-    """Whether the store is there for us, and we for it."""
+    """The state of the connection between this process and the store."""
 
     def __init__(
         self,
@@ -41,25 +43,26 @@ class Presence:
         unsure: Mapping[int, Reservation],
         rests: Callable[[Quota, Mapping[str, float], float], None],
     ) -> None:
-        """unsure: those that are let through here and have not heard from the store. rests: told which deployments rest, under the lock."""
+        """unsure: reservations that have not heard from the store. rests: receives the deployments in cooldown, under
+        the lock."""
         self._store, self._lock, self._roster, self._usher = store, lock, roster, usher
         self._unsure, self._rests = unsure, rests
         self._number = id(self)
         self._quotas: dict[Account, Quota] = {}
         self._begun = False
-        """Whether we have reported: from the first call on."""
+        """Whether we have started to report, which the first call does."""
         self.lost_at: float | None = None
         self.shrunk_at = -math.inf
-        """When each limit was last made our share of it."""
+        """When limits were last reduced to our share."""
         self._back_at = -math.inf
-        """When the store was there again."""
+        """When the store returned."""
         self._most_processes = 1
         self.blocks = Blocks(store, lock, self)
         store.attach(self.beat)
 
     @property
     def lost(self) -> bool:
-        """Whether the store is lost at present, and only our share of each limit is used."""
+        """Whether the store is lost at present, and only this process's share of each limit is used."""
         return self.lost_at is not None
 
     @property
@@ -72,16 +75,16 @@ class Presence:
             quota = self._quotas[account] = Quota(account, tag_of(account.name))
         return quota
 
-    # ---- signs of life
+    # ---- heartbeats --
 
     def begin(self, now: float) -> None:
-        """The first call comes."""
+        """Start to report, at the first call."""
         if not self._begun:
             self._begun = True
             self._report(now)
 
     def beat(self, now: float) -> None:
-        """About once a second, from any thread: say that we live, hear of our share, look whether a lost store is back."""
+        """About once a second, from any thread: report, learn our share, and check whether a lost store is back."""
         if not self._begun:
             return
         if not self.lost and self._back_at + GRACE <= now:
@@ -98,14 +101,15 @@ class Presence:
             self._store.post(message, partial(self._reported, quota, terms))
 
     def _know_all(self) -> None:
-        """A quota for each account there is, and none for one that is gone."""
+        """Create a quota for each account, and drop those of removed accounts."""
         accounts = set(self._roster.accounts())
         self._quotas = {account: quota for account, quota in self._quotas.items() if account in accounts or quota.under_way}
         for account in accounts:
             self.quota(account)
 
     def _due(self, now: float) -> list[Quota]:
-        """Those to report of now: one, to find out whether a lost store is back; otherwise all that live and have no report on its way."""
+        """Quotas to report on now: one if the store is lost, to find out whether it is back; otherwise all active ones
+        without a pending report."""
         if self.lost:
             return list(self._quotas.values())[:1]
         return [quota for quota in self._quotas.values() if quota.reports_from <= now and _lives(quota, now)]
@@ -147,7 +151,7 @@ class Presence:
                     quota.saw_others(meter, used, now)
             quota.in_flight = sign.in_flight
             quota.here = sign.processes
-            if not quota.scaled:  # else the others have yet to come: shares by what the first of them want are none
+            if not quota.scaled:  # otherwise other processes have yet to report: shares based on the first few are useless
                 quota.share, quota.least, quota.processes = sign.share, sign.least, sign.processes
             self._most_processes = sign.processes
             if sign.held > 0:
@@ -157,9 +161,9 @@ class Presence:
                 self._look_again(now)
 
     def same_books(self, quota: Quota, born: float, now: float) -> bool:
-        """False when these are other books than those we knew: they have forgotten what was charged, by us or by others.
+        """Whether the store still has the data that we knew. If not, it has lost what was charged, by us or by others.
 
-        Books expire where nobody reports. Then they are new as well, and it matters only if we still have something on ours.
+        Data that no process reports on expires. It is then new as well, which only matters if we still have charges.
         """
         if quota.born not in (0.0, born):
             unwatched = now - quota.reported_at > KEPT
@@ -171,7 +175,7 @@ class Presence:
     # ---- without the store
 
     def lose(self, now: float) -> None:
-        """From now on each limit is our share of it."""
+        """Reduce each limit to our share from now on."""
         with self._lock:
             if self.lost:
                 return
@@ -186,11 +190,11 @@ class Presence:
     def _share(self, quota: Quota, now: float) -> float:
         if quota.least is None:
             return 1 / (4 * (self._most_processes + 1))
-        share = quota.share or 0.0  # who stands in no table yet may be one of many
+        share = quota.share or 0.0  # a process in no table yet may be one of many
         return share if now - quota.asked_at < IDLE or quota.under_way else min(share, quota.least)
 
     def _recover(self, now: float, store_now: float) -> None:
-        """The store is back: tell it what was charged without it, and keep to our share until the others have told it too."""
+        """The store is back: report what was charged without it, and keep to our share until the others have done so."""
         with self._lock:
             lost_at, self.lost_at = self.lost_at, None
             if lost_at is None:
@@ -211,7 +215,7 @@ class Presence:
             quota.born = float(reply[0])
 
     def _whole_again(self, now: float) -> None:
-        """The grace is over: the whole of each limit counts again, and the store keeps us to our part of it."""
+        """The grace period is over: restore the full limits, with which the store decides again."""
         with self._lock:
             late = self._back_at + LONGEST_GRACE <= now
             scaled = [quota for quota in self._quotas.values() if quota.scaled]
@@ -223,12 +227,12 @@ class Presence:
                 self._look_again(now)
 
     def _look_again(self, now: float) -> None:
-        """Whoever waits may go now, or at another moment."""
+        """Match all queues again."""
         for group in self._roster.groups.values():
             if group.line:
                 self._usher.match(group, now)
 
 
 def _lives(quota: Quota, now: float) -> bool:
-    """Whether a quota is of interest: it was asked for of late, or everything begins."""
+    """Whether a quota is active: it was used recently, or nothing is known yet."""
     return quota.under_way or now - quota.asked_at < IDLE or quota.share is None

@@ -1,4 +1,4 @@
-"""What a process knows of one account's shared books, and what it says of a call there: the local meters in the store's terms."""
+"""What a process knows about one account's shared accounting, and how it describes a call there."""
 
 from __future__ import annotations
 
@@ -23,45 +23,47 @@ if TYPE_CHECKING:
     from headrace.limits.blocks import Block
 
 EARLY: Final = 0.12
-"""Seconds before a turn at which the process comes for it, so that what it takes is promised by the time it begins. Tunes use:
-the store lets nobody through sooner for it."""
+"""Seconds before its turn at which a process asks, so that room is granted by the time the turn begins. The store
+admits nothing earlier because of it."""
 LEASE: Final = 15.0
-"""Seconds after which what a killed process held in flight comes back."""
+"""Seconds after which the in-flight places of a killed process are freed."""
 LONG_LEASE: Final = 900.0
-"""Seconds for which a call may still be settled; where calls in flight are limited a process says every second which ones are."""
+"""Seconds for which a call may still be settled. Where calls in flight are limited, a process reports every second
+which ones it has."""
 SOON, KEEPS = 0.1, 2.0
-"""Seconds for which the end of a call may be kept back, to be told with the next question: where it matters, and where nobody misses it."""
+"""Seconds for which the end of a call may be delayed to be sent with the next message: where it matters, and where it
+does not."""
 WASTE: Final = 0.005
-"""Share of a limit that may lie idle because what calls give back is told late."""
+"""Share of a limit that may be idle because unused amounts are reported late."""
 FILLING, FRESH = 0.75, 10.0
-"""Share of a limit below which nobody misses what is given back, if that was seen within so many seconds."""
+"""Share of a limit below which unused amounts do not matter, if it was observed within so many seconds."""
 FADES: Final = 0.8
-"""What a call that was let through counts for our demand, a second later."""
+"""Weight of an admitted call in the demand, one second later."""
 QUIET: Final = 0.5
-"""Demand below which whatever comes begins anew."""
+"""Demand below which a new period begins."""
 LOOKS: Final = 60
-"""At the shared books within a window that are remembered."""
+"""Snapshots of the shared accounting that are kept per window."""
 LONGEST_PAUSE: Final = 60.0
-"""Seconds after which a process asks again however late its turn is: others may have given something back."""
+"""Seconds after which a process asks again however late its turn is, because others may have given something back."""
 
 
 class Held(Struct, eq=False):
-    """What one call has on the shared books of one account."""
+    """What one call has in the shared accounting of one account."""
 
     quota: Quota
     id: str
     at: float
-    """Where its charge stands, in the store's microseconds."""
+    """Moment of its charge, in the store's microseconds."""
     left: float
-    """When it goes on its way for that, by our own clock."""
+    """When it is sent, by our own clock."""
     taken: Taken
     terms: tuple[tuple[Hold, Term], ...]
     stored: bool = True
-    """False for a call that went while the store was lost."""
+    """False for a call admitted while the store was lost."""
 
 
 class Quota:
-    """What a process knows of one account's shared books."""
+    """What a process knows about one account's shared accounting."""
 
     __slots__ = (
         "_demand", "_demand_at", "_demand_since", "account", "asked_at", "asking", "barred", "block", "blocks", "born", "flow", "fresh",
@@ -74,71 +76,71 @@ class Quota:
         self.tag = tag
         self.turn, self.fresh = 0.0, False
         self.shut_until = -math.inf
-        """Nobody asks before."""
+        """The moment before which no call asks."""
         self.word_until = -math.inf
-        """Before which moment nothing passes by a provider's word, should `shut_until` be later."""
+        """The moment until which a provider's Retry-After holds the quota, in case `shut_until` is later."""
         self.turns = Turns()
         self.asked_at = -math.inf
         self._demand, self._demand_at, self._demand_since = 0.0, 0.0, -math.inf
         self.reported_at = self.reports_from = -math.inf
-        """When the store last heard of us here, and before which moment no report is sent: one is on its way."""
+        """When the store last received our report, and the moment before which no other is sent because one is on its way."""
         self.held: dict[str, Held] = {}
         self.asking: set[str] = set()
-        """Claims that have not been answered."""
+        """Ids of claims that have not been answered."""
         self.block: Block | None = None
-        """On which calls are let in."""
+        """The block that calls are admitted on."""
         self.blocks: dict[str, Block] = {}
-        """With those that have calls under way, or something to tell."""
+        """All blocks that have calls in flight, or something to report."""
         self.typical: dict[Meter, float] = {}
-        """What a call on the last block took."""
+        """Average cost of a call on the last block, by limit."""
         self.wished_until, self.refused = -math.inf, False
-        """No block is asked for before: another question is on its way, or the last one was refused."""
+        """The moment before which no block is requested, and whether the last request was refused."""
         self.in_flight = 0
         self.born = 0.0
-        """As the store has it, of the books we knew last."""
+        """When the store's data for this account was begun, as last seen."""
         self.telling = False
-        """Whether what we charged is on its way to books that have forgotten it."""
+        """Whether our charges are being sent to a store that has lost them."""
         self.seen: dict[str, tuple[float, float, float]] = {}
-        """By limit: when it was seen, what all had used then, seconds of debt."""
+        """By limit: when it was seen, what all had used then, seconds of pacing debt."""
         self.flow: dict[str, list[tuple[float, float]]] = {}
-        """By limit: what had ever been charged by when."""
+        """By limit: (moment, total ever charged)."""
         self.share: float | None = None
         self.least: float | None = None
         self.processes = self.here = 0
-        """How many reported of it when the store was last lost to none of them, and how many do now."""
+        """Processes that reported when the store was last available, and that report now."""
         self.scaled: dict[Meter, Limit] = {}
-        """While only our share counts: what the limits really are."""
+        """The full limits, while they are reduced to our share."""
         self.seeds: dict[Meter, list[tuple[Entry, float]]] = {}
-        """What was put on our own books for others."""
+        """What was added to our own log for other processes."""
         self.outside: dict[Meter, dict[Entry, float]] = {}
-        """What stands on our own books of money that no call of ours spent: all processes know of it, and none tells the store."""
+        """Charges of money that no call of ours spent: all processes know of it, and none reports it to the store."""
         self.untold: dict[Meter, float] = {}
-        """How much of it the shared books do not have: what was spent before they began."""
+        """The part of it that the shared accounting lacks, because it was spent before that began."""
         self.resting: set[str] = set()
-        """Deployments that rest because some process said so."""
+        """Deployments in cooldown because some process reported it."""
         self.barred = False
         """Whether our share is less than one call."""
 
     def shut(self, until: float) -> None:
-        """Nobody asks, and so nobody passes, until it is our turn."""
+        """Hold the quota until our turn: no call asks, and so none is admitted."""
         if self.account.held_until != self.shut_until:
             self.word_until = self.account.held_until
         self.shut_until = max(self.shut_until, until)
         self.account.held_until = max(self.account.held_until, until)
 
     def granted(self, now: float) -> None:
-        """A call was let through."""
+        """Count an admitted call as demand."""
         self.came(1, now)
 
     def came(self, calls: int, now: float) -> None:
-        """So many were."""
+        """Count admitted calls as demand."""
         demand = self.demand(now)
         if demand < QUIET:
             self._demand_since = now
         self._demand, self._demand_at = demand + calls, now
 
     def rate(self, now: float) -> float:
-        """Of them a second, of late: since they began to come, if that is not long ago."""
+        """Admitted calls per second, averaged over the recent past or since they began."""
         return float(self.demand(now) * -math.log(FADES) / (1.0 - FADES ** max(1.0, now - self._demand_since)))
 
     @property
@@ -146,7 +148,8 @@ class Quota:
         return bool(self.held or self.blocks)
 
     def saw_others(self, meter: Meter, used: float, now: float) -> None:
-        """used: what all have on the shared books of a limit; what is not ours is theirs, unused parts of their blocks included."""
+        """Update the usage of others. used: total in the shared accounting; what is not ours is theirs, including
+        unused parts of their blocks."""
         blocks = [block for block in self.blocks.values() if block.meters is self.account.meters]
         if meter.counts_running:
             ours: float = meter.running + sum([block.seats - block.running for block in blocks])
@@ -156,19 +159,20 @@ class Quota:
         meter.elsewhere = max(0.0, used - ours)
 
     def forget_others(self, now: float) -> None:
-        """What they had when nobody has looked for a window."""
+        """Drop the usage of others if it was not observed for a window."""
         for meter in self.account.meters:
             seen = self.seen.get(key_of(meter, meter.limit.window))
             if meter.elsewhere and seen is not None and now - seen[0] > max(meter.limit.window, FRESH):
                 meter.elsewhere = 0.0
 
     def saw_money(self, meter: Meter, used: float, now: float) -> None:
-        """used: what is on the shared books of it."""
+        """used: total in the shared accounting of that limit."""
         if meter in self.outside:
             self.untold[meter] = max(self.untold.get(meter, 0.0), meter._log.current(now) - meter._open - used)
 
     def spent_outside(self, meter: Meter, money: float) -> None:
-        """So much was charged last that no call of ours spent. While only our share counts, our part of it does."""
+        """Record the latest charge as spent by no call of ours. While limits are reduced to our share, only our share
+        of it counts."""
         known, entry = self.outside.setdefault(meter, {}), meter._log.last
         known[entry] = known.get(entry, 0.0) + money
         if len(known) > 2 * SLOTS:
@@ -179,7 +183,7 @@ class Quota:
             self.seeds.setdefault(meter, []).append((entry, extra))
 
     def drop_blocks(self) -> None:
-        """The store is lost, or back: nobody is let in on what it gave, and it is not told of that any more but as a whole."""
+        """Drop all blocks, because the store is lost or back: what was charged is then reported as a whole."""
         self.block = None
         for meter in self.account.meters:
             meter.elsewhere = 0.0
@@ -188,23 +192,23 @@ class Quota:
         self.blocks = {id: block for id, block in self.blocks.items() if block.running}
 
     def ids(self) -> list[str]:
-        """What stands in flight for us."""
+        """Ids of our calls and blocks in flight, with a block's further places as `id*count`."""
         return [*self.held, *[f"{block.id}*{block.seats - 1}" if block.seats > 1 else block.id for block in self.blocks.values()]]
 
     def places(self) -> int:
-        """How many that are, with those that are asked for."""
+        """Number of our places in flight, including requested ones."""
         return len(self.held) + len(self.asking) + sum([block.seats for block in self.blocks.values()])
 
     def demand(self, now: float) -> float:
-        """Calls let through, those of the last seconds weighing most."""
+        """Recently admitted calls, with exponentially decaying weight."""
         return float(self._demand * FADES ** (now - self._demand_at))
 
     def saw(self, term: Term, now: float, used: float, debt: float, ever: float) -> None:
-        """The books of one limit, as they are now."""
+        """Record a snapshot of the shared accounting of one limit."""
         self.seen[term.key] = (now, used, debt)
         flow = self.flow.setdefault(term.key, [])
         if flow and flow[-1][1] > ever:
-            flow.clear()  # of other books
+            flow.clear()  # from another instance of the store's data
         while flow and flow[0][0] < now - 2 * term.window:
             del flow[0]
         if len(flow) > 1 and now - flow[-2][0] < term.window / LOOKS:
@@ -213,27 +217,28 @@ class Quota:
             flow.append((now, ever))
 
     def try_for_place(self, now: float) -> bool:
-        """Let one more call go if fewer are in flight than may be, as a report has just shown. Whether none could have gone without."""
+        """Let one more call go if a report shows fewer in flight than allowed. Returns whether that frees a call that
+        could not go before."""
         if self.asking:
-            return False  # the answer says more
+            return False  # its reply says more
         waits = [meter for meter in self.account.meters if now < meter.tries_at < math.inf and self.in_flight < meter.whole]
         for meter in waits:
             meter.tries_at = now
         return bool(waits)
 
     def factor(self, meter: Meter) -> float:
-        """What the whole limit is of what counts here now."""
+        """The full limit divided by the one that counts here now."""
         whole = self.scaled.get(meter)
         return 1.0 if whole is None else whole.amount / meter.limit.amount
 
 
 def tag_of(name: str) -> str:
-    """An account's name in keys: nothing can be read from it."""
+    """An account's name in store keys: a fingerprint that reveals nothing."""
     return fingerprint(name)
 
 
 def terms_of(quota: Quota, taken: Taken, ask: Ask, now: float) -> list[tuple[Hold, Term]]:
-    """What a call asks of each limit of an account, as its meters would decide it."""
+    """What a call asks of each limit of an account, under the rules of its meters."""
     account, urgent = quota.account, ask.priority <= Priority.INTERACTIVE
     whole = urgent or account.urgent_until <= now
     terms = []
@@ -266,7 +271,7 @@ def term_of(quota: Quota, hold: Hold) -> Term:
 
 
 def windows_of(quota: Quota) -> list[Term]:
-    """The windows of an account, for looking at."""
+    """The windows of an account, for reports."""
     return [Term(key_of(meter, meter.limit.window), meter.room, 0.0, meter.limit.window, meter._log.window) for meter in windowed(quota)]
 
 
@@ -279,7 +284,7 @@ def key_of(meter: Meter, window: float) -> str:
 
 
 def doubt(quota: Quota, meter: Meter, taken: Taken) -> float:
-    """As `Account` has it, with the calls that all processes have under way."""
+    """As `Account._doubt`, for the calls that all processes have in flight."""
     if not meter.doubted:
         return 0.0
     sizes = quota.account.sizes
@@ -294,15 +299,15 @@ def tolerance(hold: Hold, urgent: bool, now: float) -> float:
 
 
 def owe(meter: Meter, until: float) -> None:
-    """The flow has run ahead until then, ours and that of the others."""
+    """Advance the pacing debt to at least that moment, for our calls and those of others."""
     if meter._pace is not None:
         meter._pace.paid_until = max(meter._pace.paid_until, until)
 
 
 def pause_of(quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -> float:
-    """Seconds until this process asks again. Where calls give back what they do not use, sooner than the books as they stand would say."""
+    """Seconds until this process asks again. Less than the store's estimate where calls give back what they do not use."""
     if answer.binding is None and not answer.granted:
-        return answer.turn  # nothing of ours: a provider's word holds it shut
+        return answer.turn  # none of our limits: a provider's Retry-After holds it
     meter = None if answer.binding is None else terms[answer.binding][0].meter
     pause = min(LONGEST_PAUSE, max(0.0, answer.turn - EARLY))
     if meter is not None and meter.limit.unit in (Unit.TOKENS, Unit.OUTPUT, Unit.MONEY) and meter.profile.accounting == "settle":
@@ -311,7 +316,8 @@ def pause_of(quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -
 
 
 def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None, now: float, *, followed: bool) -> Message:
-    """What a call turned out to cost, against what the shared books were charged. followed: whether a call goes in its place, and asks."""
+    """The message that settles a call: its actual cost against what was charged. followed: whether another call takes
+    its place, and asks."""
     refused = not sent or (failure is not None and failure.kind in NOT_STARTED)
     corrections, patience = [], KEEPS
     for hold, term in held.terms:
@@ -329,23 +335,23 @@ def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None, n
 
 
 def _seen_filling(quota: Quota, term: Term, now: float) -> bool:
-    """Whether a limit was seen of late, and far from full."""
+    """Whether a limit was recently observed far from full."""
     seen = quota.seen.get(term.key)
     return seen is not None and now - seen[0] < FRESH and seen[1] < FILLING * term.room
 
 
 def _patience(one: Correction, kept: float, filling: bool) -> float:
-    """Seconds for which nobody misses the word of what a call cost of one limit. kept: what it did cost of what was charged."""
+    """Seconds for which the settlement of one limit may be delayed. kept: the actual cost of what was charged."""
     if one.written or one.difference > 0:
         return SOON
     if not one.difference or filling:
         return KEEPS
-    # of calls that come as fast as the limit lets them, what d seconds of them give back is d * given / (kept * window) of it
+    # if calls come as fast as the limit allows, those of d seconds give back d * given / (kept * window) of it
     return min(KEEPS, max(SOON, WASTE * one.window * kept / -one.difference))
 
 
 def given_back(held: Held) -> Message:
-    """A call that was let through there and does not go."""
+    """The message that cancels a call which was admitted there and does not go."""
     back = [
         Correction(term.key, term.window, term.span, term.rate, -term.cost, 0.0, -term.expected if term.rate else 0.0)
         for _, term in held.terms

@@ -1,7 +1,7 @@
-"""One limit over many processes: the local limiter is the first gate, the shared books are the second.
+"""Limits shared by many processes: the local limiter is the first gate, the shared accounting is the second.
 
-The local gate keeps queue, fairness and choice of deployment. What it lets through asks the store; a call that is refused there goes
-back to the front of its line, and the quota is held here until the moment the store named.
+The local gate has the queue, fairness and choice of deployment. A call that it admits asks the store. If the store
+refuses, the call returns to the front of its queue, and the quota is held here until the moment that the store named.
 Reasons: docs/decisions/0014-one-limit-for-many-processes.md.
 """
 
@@ -57,9 +57,9 @@ from headrace.limits.view import QuotaView
 from headrace.ports import Clock
 
 LATE: Final = 0.1
-"""Seconds by which a call may leave later than the shared books have it."""
+"""Seconds by which a call may be sent later than it was charged in the store."""
 MOST_ASKING: Final = 8
-"""Questions about one quota under way at once; when one is refused, those behind it need not be asked."""
+"""Concurrent questions about one quota. If one is refused, those behind it need not be asked."""
 
 
 class SharedLimiter(Limiter):
@@ -73,18 +73,19 @@ class SharedLimiter(Limiter):
         self._store = store
         self._confirmed: dict[int, list[Held]] = {}
         self._unsure: dict[int, Reservation] = {}
-        """Those that are let through here and have not heard from the store."""
+        """Reservations admitted here that have not heard from the store."""
         self._ids = count(1)
         self.presence = Presence(store, self._lock, self._roster, self._usher, self._unsure, self._rest_as_told)
         self._tabs = Tabs(self._lock, self.presence.blocks.lend)
 
     @property
     def lost(self) -> bool:
-        """Whether the store is lost at present, and only our share of each limit is used."""
+        """Whether the store is lost at present, and only this process's share of each limit is used."""
         return self.presence.lost
 
     def charge_scope(self, scope: str, money: int, now: float) -> None:
-        """Here. The store is not told: every process hears of it, and what its own calls spend is on the shared books already."""
+        """Charges the local account only: every process is told of such spending, and calls' own spending is in the
+        store already."""
         super().charge_scope(scope, money, now)
         with self._lock:
             account = self._roster.scope(scope)
@@ -95,7 +96,7 @@ class SharedLimiter(Limiter):
     # ---- the two gates
 
     def at_once(self, seat: Seat, ask: Ask, now: float) -> Reservation | None:
-        """Room on what was taken from the shared books for calls like this one; None where they have to be asked."""
+        """A reservation on a block, without asking the store; None if it must be asked."""
         self.presence.begin(now)
         group, lock = seat.group, self._lock
         if group.line.length or self.lost:
@@ -114,7 +115,7 @@ class SharedLimiter(Limiter):
         return found
 
     async def reserve(self, ask: Ask, clock: Clock) -> Reservation:
-        """Room for one call, here and on the shared books. Raises as `Limiter.reserve`."""
+        """A reservation for one call, here and in the shared accounting. Raises as `Limiter.reserve`."""
         began = clock.now()
         found = self.at_once(self.look(lambda _: self._seat(ask.group, ask.scopes), began), ask, began)
         if found is not None:
@@ -138,10 +139,11 @@ class SharedLimiter(Limiter):
                 return reservation
             ask = structs.replace(ask, again=True)
             self._put_back(reservation, now)
-            await clock.sleep(0)  # whoever asked behind it goes back first, and so stands behind it again
+            await clock.sleep(0)  # lets those that asked later return first, so that they are behind it again
 
     async def _confirm(self, ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
-        """None when all shared books have room for a call; otherwise the limit that has not, "" where it is none."""
+        """None if the shared accounting has room for the call; otherwise the label of the limit without room, "" if
+        there is none."""
         shares = self._shares(reservation, clock.now())
         refused = None
         if shares:
@@ -151,7 +153,7 @@ class SharedLimiter(Limiter):
         return refused
 
     async def _asked(self, shares: Mapping[Quota, Taken], ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
-        """What decides at present: the store, or without it our share."""
+        """Ask the store, or, while it is lost, decide by this process's share."""
         if self._outdated(shares.values()):
             return ""
         if self.lost:
@@ -160,11 +162,12 @@ class SharedLimiter(Limiter):
         return await self._room(shares, ask, reservation, clock)
 
     def _outdated(self, all_taken: Iterable[Taken]) -> bool:
-        """Whether it was let through before our share was all that counted: it goes back, also if the store is back by now."""
+        """Whether a call was admitted before limits were reduced to our share: it goes back, even if the store has
+        returned."""
         return any(taken.at < self.presence.shrunk_at for taken in all_taken)
 
     def _shares(self, reservation: Reservation, now: float) -> dict[Quota, Taken]:
-        """What a call takes of which shared books: every call's in the same order, so that none waits for another that waits for it."""
+        """What the call takes of each shared quota, always in the same order, so that calls cannot wait for each other."""
         scopes = sorted(reservation.scopes, key=lambda scope: scope[0].name)
         shares = {self.presence.quota(account): taken for account, taken in [*scopes, (reservation.ledger.account, reservation.taken)]}
         for quota in shares:
@@ -172,7 +175,7 @@ class SharedLimiter(Limiter):
         return {quota: taken for quota, taken in shares.items() if quota.account.meters}
 
     async def _room(self, shares: Mapping[Quota, Taken], ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
-        """As the store says it; "" when it said to somebody else meanwhile that asking is in vain, or does not answer."""
+        """The store's decision, as in `_confirm`; "" if asking became pointless meanwhile, or the store does not answer."""
         asking: list[Quota] = []
         questions: Sequence[Question] = ()
         shut = set(shares)
@@ -211,7 +214,7 @@ class SharedLimiter(Limiter):
             return questions
 
     def _give_back(self, questions: Sequence[Question], at: int, answer: Answer) -> None:
-        """It was granted to one who is gone, or by books that know nothing of us."""
+        """Give back what was granted to a caller that has gone, or by a store that has lost its data."""
         self._store.post(given_back(questions[at].held(answer)))
 
     async def _heard(
@@ -222,7 +225,7 @@ class SharedLimiter(Limiter):
         reservation: Reservation,
         clock: Clock,
     ) -> str | None:
-        """Hold what was granted, until it may go. What is refused: as `_confirm` has it."""
+        """Record what was granted, and wait until it may go. Returns a refusal as `_confirm` does."""
         pairs = [(one, answer) for one, answer in zip(questions, answers, strict=True) if answer is not None]
         now, refused = clock.now(), None
         same = all(self.presence.same_books(one.quota, answer.born, now) for one, answer in pairs)
@@ -231,7 +234,7 @@ class SharedLimiter(Limiter):
                 if answer is not None and answer.granted:
                     self._give_back(questions, at, answer)
             if not same:
-                self.presence.lose(now)  # it has forgotten what was charged
+                self.presence.lose(now)  # it has lost what was charged
             return ""
         start = 0.0
         for one, answer in pairs:
@@ -253,7 +256,7 @@ class SharedLimiter(Limiter):
             held.quota.held[held.id] = held
 
     async def take_also(self, ask: Ask, reservation: Reservation, scope: str, clock: Clock) -> HeadraceError | None:
-        """Here, and on the shared books."""
+        """Also in the shared accounting."""
         refused = await super().take_also(ask, reservation, scope, clock)
         if refused is not None:
             return refused
@@ -262,7 +265,7 @@ class SharedLimiter(Limiter):
         quota.asked_at, shares = clock.now(), {quota: taken}
         try:
             binding = await self._asked(shares, ask, reservation, clock)
-        except HeadraceError as error:  # the money is gone
+        except HeadraceError as error:  # the budget is spent
             return error
         if binding is None:
             return None
@@ -271,8 +274,8 @@ class SharedLimiter(Limiter):
         return no_room(reservation.deployment, None, meter, max(at, quota.shut_until) - clock.now())
 
     def leaves(self, reservation: Reservation, now: float) -> None:
-        """On a busy machine the store's answer, who waits for it, or his way to the socket may be late: its provider counts the call from
-        when it leaves, and so do we, here and on the shared books."""
+        """Report the time of sending. On a busy machine the store's reply, the waiting caller or the socket may be
+        late; the provider counts the call from when it is sent, and so do the local and the shared accounting."""
         super().leaves(reservation, now)
         for taken in reservation.all_taken():
             if taken.block is not None and now - taken.block.until > LATE:
@@ -285,7 +288,7 @@ class SharedLimiter(Limiter):
                 self._store.post(delaying(held.quota.tag, held.id, at, held.at, LONG_LEASE, terms, patience=KEEPS))
 
     def _by_share(self, shares: Mapping[Quota, Taken], reservation: Reservation) -> None:
-        """Without the store our share decides, and it let this one through."""
+        """While the store is lost, our share decides, and it admitted this call."""
         id = f"{self.presence.process}.{next(self._ids):x}"
         for quota, taken in shares.items():
             terms = tuple([(hold, term_of(quota, hold)) for hold in taken.holds])
@@ -300,13 +303,13 @@ class SharedLimiter(Limiter):
         return label(meter) or ""
 
     def _put_back(self, reservation: Reservation, now: float) -> None:
-        """A call that was refused gives back what it took here, its tenant's turn included."""
+        """Give back a refused call's reservation here, including its tenant's virtual time."""
         with self._lock:
             self._usher.put_back(reservation)
         self.release(reservation, now)
 
     def _heed(self, quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask, now: float) -> None:
-        """Let our own books show what the shared ones do, and come again when it is our turn."""
+        """Update the local accounting from the shared one, and schedule the next question for our turn."""
         urgent = ask.priority <= Priority.INTERACTIVE
         with self._lock:
             quota.in_flight = answer.in_flight
@@ -320,7 +323,7 @@ class SharedLimiter(Limiter):
                 owe(hold.meter, now + debt if term.rate else -math.inf)
             quota.fresh = False
             if not answer.granted and quota.block is not None:
-                self.presence.blocks.end(quota.block, now)  # somebody waits for what it does not use
+                self.presence.blocks.end(quota.block, now)  # other calls wait for what it does not use
             full = answer.binding is not None and terms[answer.binding][0].meter.counts_running
             for hold, term in terms:
                 if not term.window:
@@ -334,7 +337,7 @@ class SharedLimiter(Limiter):
                 for hold, _ in terms:
                     owe(hold.meter, until + tolerance(hold, urgent, now) - HORIZON)
 
-    # ---- endings
+    # ---- settling
 
     def _settle(
         self, reservation: Reservation, used: Used | None, now: float, sent: bool, failure: Failure | None, view: Sequence[QuotaView]
@@ -344,7 +347,8 @@ class SharedLimiter(Limiter):
         self._usher.heard(reservation)
         reservation.itemise()
         before = [(taken, [(hold.charged, hold.expected) for hold in taken.holds]) for taken in reservation.all_taken() if taken.block]
-        # what others use is on the shared books, and without those it is their part of the limit: no stranger has it
+        # other processes' use is in the shared accounting; while the store is lost, it is their share: it is not use by
+        # other clients
         view = [structs.replace(one, remaining=None) for one in view]
         served = len(self._usher.places)
         super()._settle(reservation, used, now, sent, failure, view)
@@ -361,10 +365,10 @@ class SharedLimiter(Limiter):
             if wait > 0:
                 self._store.post(closing(self.presence.quota(account).tag, wait))
 
-    # ---- deployments that rest
+    # ---- cooldowns -----------
 
     def _rest_as_told(self, quota: Quota, rests: Mapping[str, float], now: float) -> None:
-        """What other processes found out about deployments holds here as well, until one of them finds that it works again."""
+        """Apply cooldowns of deployments that other processes reported, until one of them ends."""
         for member in [member for member in self._roster.members.values() if member.account is quota.account]:
             left = rests.get(tag_of(member.id))
             if left is not None:
@@ -375,7 +379,7 @@ class SharedLimiter(Limiter):
                 super()._pause(member.id, now, now)
 
     def pause(self, deployment: str, until: float, now: float) -> None:
-        """Here and in every process that shares the deployment's limits."""
+        """Pause it here and in every process that shares the deployment's limits."""
         super().pause(deployment, until, now)
         self._tell_of(deployment, until - now)
 
@@ -384,7 +388,7 @@ class SharedLimiter(Limiter):
         self._tell_of(deployment, 0.0)
 
     def _tell_of(self, deployment: str, seconds: float) -> None:
-        """What we found out about a deployment, for the other processes."""
+        """Report a cooldown, or its end, to the other processes."""
         member = self._roster.members.get(deployment)
         if member is not None and not self.lost:
             self._store.post(resting(self.presence.quota(member.account).tag, tag_of(deployment), seconds))

@@ -1,6 +1,6 @@
-"""What processes share of a quota: the port to where it is kept, and the messages that `admit.lua` understands.
+"""The port to the store of shared limits, and the messages that `admit.lua` understands.
 
-Inside the store time is whole microseconds of its own clock; outside, seconds.
+Inside the store, times are whole microseconds of its own clock; outside, seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 MICRO: Final = 1_000_000
 SLOTS: Final = 480
-"""Into which a window is cut: a charge counts up to a 480th of the window longer than it had to, never shorter."""
+"""Slots per window: a charge counts up to a 480th of the window longer than necessary, never less."""
 
 
 EMPTY: Final[Mapping[str, float]] = MappingProxyType({})
@@ -27,24 +27,24 @@ class Term(Struct, frozen=True):
     """One limit, and what a call takes of it."""
 
     key: str
-    """The same in every process that knows the limit: what it counts, over which window."""
+    """The same in every process: unit and window."""
     room: float
     """What may be charged within the window, or be in flight."""
     cost: float
     window: float
-    """Seconds of the limit; 0 for what is in flight."""
+    """Seconds of the limit; 0 for calls in flight."""
     span: float = 0.0
-    """Seconds over which it is watched: the window and the spread of travel times."""
+    """Seconds over which it is watched: the window plus the spread of travel times."""
     rate: float = 0.0
-    """Units a second of its pace; 0 where it is not paced."""
+    """Units per second of its pacing; 0 if it is not paced."""
     tolerance: float = 0.0
-    """Seconds the flow may run ahead. Of what is in flight: seconds from one process that looks for a place to the next."""
+    """Seconds that the flow may run ahead. For calls in flight: seconds between the polls of two processes for a place."""
     expected: float = 0.0
-    """What the pace is charged."""
+    """What is added to the pacing debt."""
 
     @property
     def slot(self) -> int:
-        """Microseconds."""
+        """Microseconds of one slot."""
         return slot_of(self.window)
 
     def arguments(self) -> list[Argument]:
@@ -61,29 +61,29 @@ class Claim(Struct, frozen=True):
     id: str
     terms: tuple[Term, ...]
     lease: float
-    """Seconds after which it counts as no longer in flight unless it is renewed."""
+    """Seconds after which it no longer counts as in flight unless renewed."""
     horizon: float = 0.25
-    """Seconds ahead that room may be promised for."""
+    """Seconds ahead for which room may be granted."""
     quantum: float = 0.05
-    """Seconds of a turn at least, where several processes come for the same room."""
+    """Shortest turn in seconds, when several processes want the same room."""
     turn: float = 0.0
-    """The end of the turn this process was given, in the store's microseconds; 0 for none."""
+    """The end of the turn that this process has, in the store's microseconds; 0 for none."""
     fresh: bool = False
     """Whether nothing was granted in that turn yet."""
     more: bool = False
-    """Whether others wait behind it here, for whom a turn is of use."""
+    """Whether other calls wait behind it here, which could use a turn."""
     waits: bool = True
-    """Whether anybody will use the turn it is given when it is refused."""
+    """Whether a turn would be used if this claim is refused."""
     process: str = ""
-    """Whose call it is."""
+    """The process that makes the call."""
     holds: int = 0
-    """The calls of that process that are in flight there, or were asked for before this one."""
+    """That process's calls in flight there, including those requested before this one."""
     told: bool = False
-    """Whether the process has told these books what it charged, and keeps to its share until the others have: then it need not wait for
-    those where the store has just begun."""
+    """Whether the process has reported its charges to this store and keeps to its share until the others have. Then it
+    need not wait for them when the store is new."""
 
     def message(self, *, also: bool = False) -> Message:
-        """also: it is not looked at where another claim of the same call before it was refused."""
+        """also: skip it if an earlier claim of the same call was refused."""
         keep = keep_of([term.span for term in self.terms], self.lease)
         times = [micros(self.lease), micros(self.horizon), micros(self.quantum)]
         turn = [self.turn, int(self.fresh), int(self.more), int(self.waits), int(self.told)]
@@ -94,45 +94,47 @@ class Claim(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What the store says to a claim. Seconds from now, unless it says otherwise."""
+    """The store's reply to a claim. Seconds from now, unless stated otherwise."""
 
     granted: bool
     at: float
-    """Where its charge stands, in the store's microseconds."""
+    """Moment of its charge, in the store's microseconds."""
     start: float
     """When it may be sent."""
     turn: float
-    """When this process should ask again: refused, for this call; granted, for the next one. 0 for at any time."""
+    """When this process should ask again: for this call if refused, for the next one if granted. 0 for any time."""
     until: float
     """The end of that turn, in the store's microseconds."""
     binding: int | None
-    """The term that decided it."""
+    """Index of the term that determined it."""
     born: float
-    """When these books were begun: other books have forgotten what was charged before."""
+    """When this data was begun. If it changes, the store has lost what was charged before."""
     in_flight: int
     left: int
-    """Calls that this process may send besides, as far as those in flight are what is limited: one at a time where others want to."""
+    """Calls that this process may send in addition under a limit on calls in flight: one at a time if other processes
+    want places."""
     used: tuple[float, ...]
-    """What all processes have on the books, term by term."""
+    """Totals of all processes, by term."""
     debt: tuple[float, ...]
-    """Seconds until all of it is earned, term by term; meaningless where there is no pace."""
+    """Seconds of pacing debt, by term; meaningless for terms without pacing."""
     ever: tuple[float, ...]
-    """What was ever charged there, term by term."""
+    """Totals ever charged, by term."""
 
 
 class Wish(Struct, frozen=True):
-    """A process that asks for room for the calls of a short time, to let them in by itself."""
+    """A process's request for a block: room for the calls of a short time, which it admits by itself."""
 
     account: str
     id: str
     terms: tuple[Term, ...]
-    """What it would like of each limit."""
+    """What it wants of each limit."""
     parts: tuple[float, ...]
-    """By limit: what is left under it, divided by what a block may take."""
+    """By limit: what is left under it is divided by this to bound the block."""
     length: float
-    """Seconds for which it lets calls in. They are charged as of the end of that, and so leave no window before any of them."""
+    """Seconds for which calls are admitted on it. They are charged as of its end, so that the charge leaves no window
+    before any of them."""
     lease: float
-    """As `Claim` has it."""
+    """See `Claim`."""
     process: str = ""
     holds: int = 0
 
@@ -145,41 +147,41 @@ class Wish(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """What the store says to a wish."""
+    """The store's reply to a request for a block."""
 
     granted: bool
     at: float
-    """Where the charge stands, in the store's microseconds."""
+    """Moment of the charge, in the store's microseconds."""
     share: float
-    """Of what was wished for."""
+    """Granted share of the request."""
     seats: int
-    """Calls that may be in flight, where those are limited."""
+    """Places in flight, where these are limited."""
     born: float
     in_flight: int
-    """With those seats."""
+    """Including those places."""
     used: tuple[float, ...]
     debt: tuple[float, ...]
     ever: tuple[float, ...]
-    """As `Answer` has them."""
+    """See `Answer`."""
 
 
 class Correction(Struct, frozen=True):
-    """What a call turned out to cost of one limit, against what was charged."""
+    """The actual cost of a call to one limit, against what was charged."""
 
     key: str
     window: float
     span: float
     rate: float
     difference: float
-    """More than was charged on arrival; below 0 to give back."""
+    """More than was charged on arrival; negative to give back."""
     written: float
     """Output that counts from now on."""
     owed: float
-    """More than the pace was charged."""
+    """More than was added to the pacing debt."""
 
 
 class Standing(Struct, frozen=True):
-    """What a process has charged to one limit, as it knows itself."""
+    """What a process has charged to one limit, by its own accounting."""
 
     key: str
     window: float
@@ -188,7 +190,7 @@ class Standing(Struct, frozen=True):
     debt: float
     """Seconds."""
     charges: tuple[tuple[float, float], ...]
-    """Seconds ago, and how much."""
+    """(seconds ago, amount)."""
 
 
 Argument: TypeAlias = str | int | float
@@ -201,31 +203,31 @@ class Message(Struct, frozen=True):
     account: str
     arguments: list[Argument]
     patience: float = 0.0
-    """Seconds it may be kept back, to travel with another."""
+    """Seconds for which it may be delayed, to be sent with another."""
 
 
 Then: TypeAlias = Callable[["list[str] | None", float], None]
-"""What becomes of a message: its reply, None when there was none, and when that was by the process's monotonic clock."""
+"""Receives the reply to a message, or None if there was none, and the time of it by the process's monotonic clock."""
 
 
 class Store(Protocol):
-    """Where processes keep the books they share."""
+    """Holds the shared accounting of several processes."""
 
     @property
     def process(self) -> str:
-        """A name that no other process has."""
+        """A name that is unique among all processes."""
         ...
 
     def post(self, message: Message, then: Then | None = None) -> None:
-        """Send a message in its turn, after all that was posted before it; `then` is called from whatever thread. Never blocks."""
+        """Send a message after all that were posted before it; `then` is called from any thread. Never blocks."""
         ...
 
     def post_all(self, questions: Sequence[tuple[Message, Then | None]]) -> None:
-        """Send several in their turn, in one call where the store keeps all of their books in one place."""
+        """Send several messages in order, in one script call if the store keeps all their accounts in one place."""
         ...
 
     def attach(self, beat: Callable[[float], None]) -> None:
-        """Have a bound method called about once a second with the clock's time, for as long as its object lives."""
+        """Call a bound method about once a second with the clock's time, as long as its object exists."""
         ...
 
 
@@ -239,12 +241,12 @@ def slot_of(window: float) -> int:
 
 
 def keep_of(spans: Sequence[float], lease: float) -> int:
-    """Milliseconds after which books that nobody uses may be forgotten."""
+    """Milliseconds after which unused data of an account may be dropped."""
     return round(1000 * (2 * max([60.0, *spans]) + lease))
 
 
 def settlement(account: str, id: str, at: float, lease: float, corrections: Sequence[Correction], *, patience: float = 0.0) -> Message:
-    """The end of a claim. Its second one changes nothing. patience: as `Message` has it."""
+    """Settle a claim. A second settlement changes nothing. patience: see `Message`."""
     arguments: list[Argument] = [id, keep_of([one.span for one in corrections], lease), at, *_corrected(corrections)]
     return Message("settle", account, arguments, patience)
 
@@ -260,8 +262,8 @@ def amending(
     *,
     patience: float = 0.0,
 ) -> Message:
-    """What a block's calls turned out to cost so far. wanted: its places, none of one that is over. unused: by limit, what
-    of it is given back because nobody came."""
+    """Correct a block by what its calls cost so far. wanted: places that it still needs, 0 once it is over. unused:
+    room given back, by limit."""
     arguments: list[Argument] = [id, keep_of([one.span for one in corrections], lease), at, wanted, len(unused)]
     arguments += [part for item in unused.items() for part in item]
     arguments += _corrected(corrections)
@@ -277,7 +279,7 @@ def _corrected(corrections: Sequence[Correction]) -> list[Argument]:
 
 
 def delaying(account: str, id: str, at: float, to: float, lease: float, terms: Sequence[Term], *, patience: float = 0.0) -> Message:
-    """A call leaves later than it was let through: its charge moves from `at` to `to`, in the store's microseconds."""
+    """A call is sent later than it was admitted: move its charge from `at` to `to`, in the store's microseconds."""
     watched = [term for term in terms if term.window]
     arguments: list[Argument] = [id, keep_of([term.span for term in watched], lease), at, to]
     for term in watched:
@@ -286,17 +288,18 @@ def delaying(account: str, id: str, at: float, to: float, lease: float, terms: S
 
 
 def closing(account: str, seconds: float) -> Message:
-    """Nothing passes for so long, whoever asks: a provider said so."""
+    """Hold an account for all processes, as a provider's Retry-After asks."""
     return Message("hold", account, [micros(seconds), round(1000 * (seconds + 120))])
 
 
 def resting(account: str, name: str, seconds: float) -> Message:
-    """A deployment rests for so long; 0: it rests no more."""
+    """Put a deployment into cooldown for so many seconds; 0 ends it."""
     return Message("rest", account, [name, micros(seconds), round(1000 * (seconds + 60))])
 
 
 def restoring(account: str, born: float, away: float, lease: float, ids: Sequence[str], standings: Sequence[Standing]) -> Message:
-    """Tell the books what was charged without them: the last `away` seconds if they are the ones of then, everything if they are new."""
+    """Report what was charged without the store: the last `away` seconds if its data is the same as before, everything
+    if it is new."""
     keep = keep_of([one.span for one in standings], lease)
     arguments: list[Argument] = [keep, micros(lease), born, micros(away), len(ids), *ids]
     for one in standings:
@@ -307,18 +310,18 @@ def restoring(account: str, born: float, away: float, lease: float, ids: Sequenc
 
 
 YOUNG: Final = 4.0
-"""Seconds from its beginning on in which a store lets nobody pass who has told it nothing: by then all have told what they charged while
-another was there."""
+"""Seconds after its first use during which a store admits no call of a process that has not reported: by then all have
+reported what they charged while another one was there."""
 EPOCH: Final = 4.0
-"""Seconds for which shares stand. Every process that reports more often than that sees each of them."""
+"""Seconds for which shares are valid. Every process that reports more often sees all of them."""
 KEPT: Final = 60.0
-"""Seconds for which books are kept at least after a report of any process."""
+"""Seconds for which data is kept at least after any process's report."""
 
 
 def reporting(
     account: str, process: str, demand: float, lease: float, ids: Sequence[str], terms: Sequence[Term] = (), *, patience: float = 0.0
 ) -> Message:
-    """A process says that it lives, how much it wants, which of its calls are under way, and what it would like to know of."""
+    """A process's heartbeat: its demand and calls in flight, and the terms that it wants the state of."""
     arguments: list[Argument] = [process, demand, micros(EPOCH), round(1000 * KEPT), micros(lease), len(ids), *ids]
     for term in terms:
         arguments += [term.key, micros(term.span), term.slot]
@@ -326,30 +329,30 @@ def reporting(
 
 
 class Sign(Struct, frozen=True):
-    """What the store says to a report."""
+    """The store's reply to a report."""
 
     share: float | None
-    """Of a process that loses the store from now on; None of one that stands in no table yet. The smaller of the last two it was told:
-    others may have seen one table less, and all shares of one table add up to less than 1. Newcomers divide what the table before them
-    kept for one it did not know."""
+    """The share of a process that loses the store now; None if it is in no table of shares yet. It is the smaller of
+    the last two shares, because other processes may have seen one table less; the shares of one table add up to less
+    than 1. Newcomers divide what the previous table reserved for an unknown process."""
     least: float
-    """The share of one that wants nothing."""
+    """The share of a process without demand."""
     processes: int
     born: float
-    """As `Answer` has it; 0 where there are no books."""
+    """See `Answer`; 0 if there is no data."""
     now: float
     """In the store's microseconds."""
     held: float
-    """Seconds for which a provider's word holds everything shut, if above 0."""
+    """Seconds for which a provider's Retry-After holds the account, if positive."""
     in_flight: int
     states: tuple[tuple[float, float, float], ...]
-    """Of each term that it asked for: what all have on the books, seconds of debt, and what was ever charged."""
+    """For each requested term: the total of all processes, seconds of pacing debt, and the total ever charged."""
     rests: dict[str, float]
-    """Deployments that rest, and for how many seconds more."""
+    """Deployments in cooldown, and the seconds left."""
 
 
 def read_sign(reply: Sequence[str]) -> Sign:
-    """What is in a reply to `report`."""
+    """Parse a reply to `report`."""
     share, before, least, count, born, now, held, in_flight, terms, *rest = reply
     states, rests = rest[: 3 * int(float(terms))], rest[3 * int(float(terms)) :]
     return Sign(
@@ -371,7 +374,7 @@ def read_sign(reply: Sequence[str]) -> Sign:
 
 
 def several(messages: Sequence[Message], accounts: Sequence[str]) -> list[Argument]:
-    """What the script takes for many messages at once, whose accounts' keys stand in this order."""
+    """Arguments of the script for several messages, whose accounts' keys are in this order."""
     arguments: list[Argument] = []
     for one in messages:
         arguments += [one.operation, accounts.index(one.account) + 1, len(one.arguments), *one.arguments]
@@ -379,7 +382,7 @@ def several(messages: Sequence[Message], accounts: Sequence[str]) -> list[Argume
 
 
 def read_answer(reply: Sequence[str]) -> Answer:
-    """The answer in a reply to `admit`."""
+    """Parse a reply to `admit`."""
     granted, at, start, turn, until, binding, born, in_flight, left, now, *states = reply
     begins = float(turn)
     return Answer(
@@ -399,7 +402,7 @@ def read_answer(reply: Sequence[str]) -> Answer:
 
 
 def read_grant(reply: Sequence[str]) -> Grant:
-    """The answer in a reply to `block`."""
+    """Parse a reply to `block`."""
     granted, at, share, seats, born, in_flight, _, *states = reply
     return Grant(
         granted=granted == "1",
