@@ -1,4 +1,4 @@
-"""Answers, usage and citations between Cohere's v2 Chat and the hub."""
+"""Responses, usage and citations between Cohere's v2 Chat and the hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FINISHES: Final[Mapping[str, FinishReason]] = {
     "COMPLETE": "stop",
     "STOP_SEQUENCE": "stop",
     "MAX_TOKENS": "length",
-    "ERROR_LIMIT": "length",  # v1: the context is full
+    "ERROR_LIMIT": "length",  # v1: context window exceeded
     "TOOL_CALL": "tool_calls",
     "ERROR_TOXIC": "content_filter",  # v1
     "ERROR": "error",
@@ -34,13 +34,13 @@ _WORDS: Final[Mapping[FinishReason, str]] = {
 }
 
 FAILED: Final = frozenset({"ERROR", "TIMEOUT"})
-"""Ends that are no answer, although their status is 200."""
+"""Finish reasons that mean an error, although the status is 200."""
 
 _RESPONSE: Final = frozenset({"id", "finish_reason", "message", "usage", "logprobs"})
 
 
 def read_response(body: Mapping[str, Json]) -> ChatResponse:
-    """Raises BadRequestError for a body that is no answer of Cohere's."""
+    """Raises BadRequestError for a body that is not a Cohere response."""
     source = obj(body.get("message"), "message")
     message = read_assistant(source, _texts(read_content(source.get("content"), "message.content")), "message")
     message = msgspec.structs.replace(message, extra={**message.extra, **annotated(message.extra.get("citations"))})
@@ -64,7 +64,7 @@ def read_response(body: Mapping[str, Json]) -> ChatResponse:
 
 
 def _texts(content: Sequence[Any]) -> list[Any]:
-    """An answer's content is a list always, so that need not be kept."""
+    """Text parts without the marker for list content, since a response's content is always a list."""
     return [
         msgspec.structs.replace(part, extra={}) if isinstance(part, Text) and part.extra == {"type": "text"} else part for part in content
     ]
@@ -77,7 +77,7 @@ def finish_of(word: Json, *, called: bool) -> FinishReason | None:
 
 
 def own_word(word: Json, finish: FinishReason | None) -> str | None:
-    """Cohere's word where it is not the usual one for that end."""
+    """Cohere's finish reason if it is not the usual one for `finish`."""
     return word if isinstance(word, str) and finish is not None and word != _WORDS[finish] else None
 
 
@@ -86,7 +86,7 @@ def finish_word(finish: FinishReason | None, native: str | None) -> str | None:
 
 
 def write_response(response: ChatResponse) -> dict[str, Json]:
-    """The first choice: Cohere's answers have one."""
+    """The response, from the first choice: Cohere has only one."""
     choice = response.choices[0] if response.choices else Choice(index=0, message=Message(role="assistant"), finish="stop")
     said: dict[str, Json] = {
         "id": response.id,
@@ -102,7 +102,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
 
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
-    """Tokens of the whole prompt, template included, as litellm counts too. What is paid for is in `extra["billed_units"]`."""
+    """Tokens of the whole prompt including the template, as LiteLLM counts. Billed tokens are in `extra["billed_units"]`."""
     tokens = source.get("tokens")
     tokens = tokens if isinstance(tokens, Mapping) else {}
     given, written = count(tokens.get("input_tokens")), count(tokens.get("output_tokens"))
@@ -134,11 +134,11 @@ def write_usage(usage: Usage) -> dict[str, Json]:
     return merged({}, usage.extra, {"tokens": tokens or None, "cached_tokens": cached})
 
 
-# ---- what stands beside the text ---------------------------------------------------------------------------------------------------
+# ---- citations and log probabilities -----------------------------------------------------------------------------------------------
 
 
 def annotated(citations: Json) -> dict[str, Json]:
-    """Cohere's citations in OpenAI's words, one for each document; a document without an address has its id, as litellm writes it."""
+    """Cohere's citations in OpenAI's format, one for each document. A document without a URL gets its id as the URL, as in LiteLLM."""
     made = [
         {
             "type": "url_citation",
@@ -165,7 +165,8 @@ def _word(value: Json) -> str:
 
 
 def read_logprobs(value: Json) -> Json:
-    """Cohere gives texts of several tokens each: their sum is the text's, the parts stand beside it. None for none."""
+    """OpenAI-format log probabilities; None if there are none. Cohere gives spans of several tokens: each span gets
+    their sum, and keeps them."""
     content = [read_logprob(item) for item in _objects(value)]
     return {"content": content} if content else None
 
@@ -178,7 +179,7 @@ def read_logprob(item: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def write_logprobs(value: Json) -> Json:
-    """OpenAI's shape as Cohere's; None for what is not that shape."""
+    """OpenAI's log probabilities in Cohere's format; None for any other value."""
     tokens = _objects(value.get("content")) if isinstance(value, Mapping) else []
     return [_write_logprob(token) for token in tokens] or None
 

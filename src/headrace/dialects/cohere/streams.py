@@ -42,11 +42,11 @@ from headrace.wire import Frame
 
 BLOCKS: Final = "content_blocks"
 EVENTS: Final = "events"
-"""Under this name a response's leftovers hold events that nobody knows yet."""
+"""The key in a response's `extra` that holds unknown events."""
 
 
 class Reader:
-    """Cohere's events as the hub's. A stream is whole once `message-end` came."""
+    """Turns wire events into hub events. A stream is complete after `message-end`."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -55,12 +55,12 @@ class Reader:
         self._empty: set[Json] = set()
         """Calls whose arguments have not begun."""
         self._blocks: dict[Json, int] = {}
-        """Blocks of thinking, counted as they appear; the plan is one."""
+        """Numbers of the thinking blocks by order of appearance; the tool plan counts as one."""
         self._strange: dict[Json, dict[str, Json]] = {}
-        """Blocks of a kind that nobody knows yet, as far as they came."""
+        """Blocks of an unknown type, as received so far."""
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
-        """Raises HeadraceError for an error inside the stream and for what is no event of it."""
+        """Raises HeadraceError for an error within the stream or an invalid event."""
         if not frame.data or frame.data.isspace() or frame.data[:6] == b"[DONE]":
             return []
         try:
@@ -87,7 +87,7 @@ class Reader:
         if not isinstance(kind, str):
             raise BadRequestError("type must be a string")
         read = self._readers.get(kind)
-        if read is None:  # one that Cohere has since
+        if read is None:  # an unknown event
             yield Noted(extra={EVENTS: [dict(event)]})
             return
         delta = event.get("delta")
@@ -129,7 +129,7 @@ class Reader:
         return self._blocks.setdefault(key, len(self._blocks))
 
     def _call(self, event: Mapping[str, Json], delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        """A call begins, or goes on. Cohere names it in an object where OpenAI has a list."""
+        """Begins or continues a call. Cohere has an object where OpenAI has a list."""
         key, call = event.get("index"), self._message(delta).get("tool_calls")
         call = obj(call, "delta.message.tool_calls")
         function = obj(call.get("function"), "delta.message.tool_calls.function")
@@ -146,7 +146,7 @@ class Reader:
         yield ToolCallDelta(index=index, id=_string(id_ or ""), name=_string(name or ""), arguments=_string(arguments))
 
     def _called(self, event: Mapping[str, Json], delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
-        """A call without arguments says nothing at all, which is no JSON."""
+        """Ends a call. One without arguments sends no text, so its empty object is added."""
         key = event.get("index")
         if key in self._empty:
             self._empty.discard(key)
@@ -205,7 +205,7 @@ class Reader:
 
 
 def _join(into: dict[str, Json], more: Mapping[str, Json]) -> None:
-    """Texts grow, anything else is replaced."""
+    """Merges `more` into `into`: strings are appended, anything else is replaced."""
     for name, value in more.items():
         known = into.get(name)
         into[name] = known + value if isinstance(known, str) and isinstance(value, str) else value
@@ -221,7 +221,7 @@ def _string(value: Json) -> str:
 
 
 class Writer:
-    """Events as Cohere's. The first choice only; the usage goes with the end, which is held back for it."""
+    """Turns events into Cohere's, for the first choice only. The last event is held back until the usage is known."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._begun = False
@@ -287,7 +287,7 @@ class Writer:
         yield _event("content-delta", index=self._next, delta={"message": {"content": {kind: text}}}, **more)
 
     def _whole(self, blocks: Json) -> Iterator[bytes]:
-        """Blocks of a kind that only the caller may know, each at once."""
+        """Whole blocks of a type that the caller may know."""
         for block in blocks if isinstance(blocks, list) else ():
             yield from self._close()
             yield _event("content-start", index=self._next, delta={"message": {"content": block}})
@@ -321,7 +321,7 @@ class Writer:
             self._next += 1
 
     def _ends(self) -> Iterator[bytes]:
-        """All calls end together: pieces of several may come mixed."""
+        """Ends all open calls, which may have been interleaved."""
         yield from self._close()
         while self._calls:
             yield _event("tool-call-end", index=self._calls.pop(0))

@@ -1,7 +1,8 @@
-"""Operations besides chat, in the forms that some providers have of their own: reranking, images, speech, fill-in-the-middle.
+"""Operations besides chat in provider-specific formats ("forms"): reranking, images, speech, fill-in-the-middle, files,
+batches.
 
-A form is simpler than a dialect: one request, one answer, and callers speak OpenAI's words (for reranking Cohere's) whatever comes.
-A provider's row names its forms by operation.
+A form is simpler than a dialect: it only calls providers, and its callers always use OpenAI's format (Cohere's for
+reranking). A provider's row names its form for each operation.
 """
 
 from __future__ import annotations
@@ -24,43 +25,48 @@ from headrace.wire import HttpRequest, HttpResponse
 
 T = TypeVar("T")
 Body = Mapping[str, Any]
-"""A caller's parameters, the model among them; files are `headrace.multipart.FormFile`."""
+"""The caller's parameters, including the model; files are `headrace.multipart.FormFile`."""
 
 
 class Form(Protocol):
-    """A form that reads options that are no parameters, such as where a batch's answers go, has them in `takes`, each with the variables
-    of the environment that stand for it, the first of `ONE,OTHER` that is set."""
+    """One operation in a provider's format.
+
+    A form with options that are not parameters, such as the bucket for a batch's results, lists them in `takes`: each
+    with the environment variables that may replace it, as `ONE,OTHER`, of which the first one set is used.
+    """
 
     def write(self, body: Body, target: Target) -> HttpRequest:
-        """Raises BadRequestError for what cannot be said."""
+        """The request. Raises BadRequestError for parameters it cannot express."""
         ...
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """The answer in OpenAI's words. Raises BadRequestError, KeyError or TypeError for one that is none."""
+        """The response in OpenAI's format. Raises BadRequestError, KeyError or TypeError for an invalid one."""
         ...
 
 
 class Next(Struct, frozen=True, eq=False):
-    """What is asked next, where an answer is none yet: a form's `then(response, step, body, target)` says so, and None for an answer.
+    """The next request of a call that takes several. A form's `then(response, step, body, target)` returns it, or None
+    for the final response.
 
-    It may raise what became of a task, and raises BadRequestError, KeyError or TypeError for what it cannot read.
+    `then` may raise the error that a task ended in, and BadRequestError, KeyError or TypeError for an unreadable
+    response.
     """
 
     step: str
-    """What the form calls it; the call itself is ""."""
+    """The form's name for this step; the first request is ""."""
     request: HttpRequest
     after: float = 0.0
-    """Seconds from now; the next pause after a pause is longer."""
+    """Seconds to wait before the request. Consecutive waits get longer."""
     undo: tuple[HttpRequest, ...] = ()
-    """What takes the task back, should nobody wait for it any more."""
+    """Requests that cancel the task if the caller stops waiting."""
     tidy: tuple[HttpRequest, ...] = ()
-    """What is asked at the end, whatever that is: what was kept for this call is not needed any more."""
+    """Requests to send at the end, whatever the outcome, to remove what was stored for this call."""
     again: HttpRequest | None = None
-    """What is asked in its place once it went wrong, where that can do no harm. Whatever is only asked for may be asked for again."""
+    """The request to send if this one fails, where that is safe. GET requests may be repeated anyway."""
     more: tuple[int, ...] = ()
-    """Statuses of answers besides the good ones."""
+    """Response statuses to accept besides successful ones."""
     keeps: bool = False
-    """Whether the answer so far is a part of the whole: then all parts together, in a JSON list, are the last answer."""
+    """Whether the response is one part of several: the final response is then a JSON list of all parts."""
 
 
 FORMS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -110,74 +116,75 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
         "bedrock": "kept_clouds",
     },
 }
-"""By operation, the forms there are, and the module that has them."""
+"""For each operation, the forms and the module each is in."""
 
 
 BUCKETS: Final[Mapping[str, Mapping[str, str]]] = {
     "bedrock": {"s3_bucket_name": "AWS_S3_BUCKET_NAME"},
     "vertex": {"gcs_bucket_name": "GCS_BATCH_BUCKET_NAME,GCS_BUCKET_NAME", "bucket_name": ""},
 }
-"""Forms that keep files in a bucket: the options that name it, each with the variables that stand for it."""
+"""Forms that keep files in a bucket: the options that name it, with the environment variables that may replace each."""
 
 WITH_THE_ORDER: Final = ("anthropic",)
-"""Forms of batches whose calls go with the order: files that were uploaded these providers give nobody back."""
+"""Batch forms whose calls are sent inside the batch request: these providers do not return uploaded files."""
 
 
 def form_of(operation: str, name: str, part: str = "") -> Form:
-    """The form of an operation, or of a part of it. Raises ConfigurationError for one that does not exist."""
+    """The form for an operation, or for a part of one. Raises ConfigurationError for an unknown form."""
     module = FORMS.get(operation, {}).get(name)
     if module is None:
         known = ", ".join(FORMS.get(operation, {})) or "none"
         raise ConfigurationError(f"there is no form {name!r} of {operation}; known: {known}")
-    forms: Mapping[tuple[str, str], Form] = importlib.import_module(f"headrace.dialects.forms.{module}").FORMS  # late: few are called
+    forms: Mapping[tuple[str, str], Form] = importlib.import_module(f"headrace.dialects.forms.{module}").FORMS  # lazy: few are used
     return forms[part or operation, name]
 
 
 _UNREADABLE: Final = (
     msgspec.DecodeError, RecursionError, BadRequestError, AttributeError, LookupError, TypeError, ValueError, OverflowError,
 )  # fmt: skip
-"""What readers raise for an answer that is none."""
+"""What readers raise for an invalid response."""
 
 
 class Formed(Struct, frozen=True, eq=False):
-    """One request in a provider's form, kept to read its answer by. It stands where a Translation does."""
+    """One request in a provider's format, kept to read its response. Used like a Translation."""
 
     form: Form
     target: Target
     body: Body
     operation: str
     written: HttpRequest | None = None
-    """The request, where it was written already, step by step."""
+    """The request, if it was already written step by step."""
     content_read: bytes | None = None
-    """The answer's bytes, likewise."""
+    """The response's bytes, if they were already read step by step."""
 
     @property
     def dialect(self) -> Dialect:
-        """Reads refusals, and the streams of forms that have them: they are OpenAI's."""
+        """The dialect that reads errors, and the streams of forms that have any: both are in OpenAI's format."""
         return load("openai_chat")
 
     @property
     def packing(self) -> str:
-        """How a stream is packed, where not as its provider's chats are (`dialects.packing`)."""
+        """The stream's packing (`dialects.packing`), if it differs from the provider's chats."""
         return getattr(self.form, "packing", "")
 
     def write(self) -> HttpRequest:
         return self.form.write(self.body, self.target) if self.written is None else self.written
 
     def writing(self) -> Steps[HttpRequest] | None:
-        """`write` in steps, of a form that may have much to write: a file of calls."""
+        """`write` in steps, for forms with much to write, such as a file of calls; None for other forms."""
         writing: Callable[..., Steps[HttpRequest]] | None = getattr(self.form, "writing", None)
         return None if writing is None else writing(self.body, self.target)
 
     def read(self, response: HttpResponse) -> dict[str, Json]:
-        """The answer's body. Raises APIResponseValidationError for one that cannot be read, and what an error under status 200 says."""
+        """The response's body. Raises the provider's error if one came with status 200, and APIResponseValidationError
+        for an invalid response."""
         body = self._read(response)
         return {**body, "created": self.target.moment} if body.get("created") == 0 else body
 
     def _read(self, response: HttpResponse) -> dict[str, Json]:
-        if told := getattr(self.form, "told", None):  # an answer that is no JSON
+        if told := getattr(self.form, "told", None):  # the response is not JSON
             return self.sound(response, lambda: told(response, self.body))
-        if stored := getattr(self.form, "stored", None):  # an answer that does not say what it is about
+        if stored := getattr(self.form, "stored", None):  # the response does not identify its object
             return self.sound(response, lambda: stored(response, self.write(), self.body))
         answer: Json = None
         try:
@@ -185,20 +192,20 @@ class Formed(Struct, frozen=True, eq=False):
             return self.form.read(answer, self.body)
         except _UNREADABLE as error:
             if isinstance(error, BadRequestError) and type(error) is not BadRequestError:
-                raise  # what a good status hid
+                raise  # an error that came with a success status
             if isinstance(answer, Mapping) and answer.get("error"):
                 raise error_of(read_error_inside(answer, provider=self.target.provider, model=self.target.model)) from None
             raise self._unreadable(response, error) from None
 
     def content(self, response: HttpResponse) -> bytes:
-        """The answer where that is bytes: as they came, unless the form makes others of them."""
+        """The response's bytes, for operations that return bytes; converted if the form does so."""
         made = getattr(self.form, "content", None)
         if self.content_read is not None:
             return self.content_read
         return response.body if made is None else self.sound(response, lambda: made(response.body, self.body, self.target))
 
     def reading(self, response: HttpResponse) -> Steps[bytes] | None:
-        """`content` in steps, of a form that may have much to read."""
+        """`content` in steps, for forms with much to read; None for other forms."""
         reading: Callable[..., Steps[bytes]] | None = getattr(self.form, "reading", None)
         return None if reading is None else self._soundly(response, reading(response.body, self.body, self.target))
 
@@ -210,16 +217,16 @@ class Formed(Struct, frozen=True, eq=False):
 
     @property
     def follows(self) -> bool:
-        """Whether the first answer may not be the last."""
+        """Whether further requests may be needed after the first response."""
         return self.begins or hasattr(self.form, "then")
 
     @property
     def begins(self) -> bool:
-        """Whether the request only begins an upload (`forms.uploads`), which takes as long as it takes."""
+        """Whether the request begins a multi-step upload (`forms.uploads`), which is not limited in time."""
         return self.written is not None and hasattr(self.written.upload, "then")
 
     def then(self, response: HttpResponse, step: str) -> Next | None:
-        """What is asked after the answer to `step`; None when that is the answer. Raises HeadraceError."""
+        """The request that follows the response to `step`; None if that is the final one. Raises HeadraceError."""
         if self.begins:
             begun: Callable[..., Next | None] = self.written.upload.then  # type: ignore[union-attr]
             return self.sound(response, lambda: begun(response, step))
@@ -228,38 +235,38 @@ class Formed(Struct, frozen=True, eq=False):
 
     @property
     def opens(self) -> bool:
-        """Whether a stream is somewhere else than the answer to the call."""
+        """Whether the stream comes from another URL than the call's."""
         return hasattr(self.form, "opening")
 
     def opening(self, response: HttpResponse) -> tuple[HttpRequest, tuple[HttpRequest, ...]]:
-        """Where the stream is, and what takes the task back. Raises HeadraceError."""
+        """The request for the stream, and those that cancel the task. Raises HeadraceError."""
         opening: Callable[..., tuple[HttpRequest, tuple[HttpRequest, ...]]] = self.form.opening  # type: ignore[attr-defined]
         return self.sound(response, lambda: opening(response, self.body, self.target))
 
     def sound(self, response: HttpResponse, read: Callable[[], T]) -> T:
-        """What `read` makes of an answer. Raises APIResponseValidationError where it is none."""
+        """The result of `read`. Raises APIResponseValidationError for an invalid response."""
         try:
             return read()
         except _UNREADABLE as error:
             raise self._unsound(response, error) from None
 
     def _unsound(self, response: HttpResponse, error: Exception) -> HeadraceError:
-        """What a form's own error means to its caller: headrace's other errors stay as they are."""
+        """The caller's exception for an error in a form. Other HeadraceErrors are unchanged."""
         if isinstance(error, HeadraceError) and type(error) is not BadRequestError:
             return error
         return self._unreadable(response, error)
 
     def used(self, body: Mapping[str, Json]) -> Any:
-        """What the answer says it used, in OpenAI's form."""
+        """The response's usage, in OpenAI's format."""
         return body.get("usage")
 
     def check_stream(self) -> None:
-        """Raises BadRequestError for a form that has no streams."""
+        """Raises BadRequestError for a form without streaming."""
         if not hasattr(self.form, "read_stream"):
             raise BadRequestError(f"{self.operation} cannot be streamed there: leave stream out", self.target.model, self.target.provider)
 
     def check_pieces(self) -> None:
-        """Raises BadRequestError for a form that needs a file whole to make another of it."""
+        """Raises BadRequestError for a form that can only convert whole files."""
         if not in_pieces(self.form):
             raise BadRequestError("files cannot be read piece by piece there: leave stream out", self.target.model, self.target.provider)
 
@@ -278,15 +285,15 @@ class Formed(Struct, frozen=True, eq=False):
 
 
 def in_pieces(form: Form) -> bool:
-    """Whether files can be read piece by piece there: as they are, or in what the form makes of them on the way."""
+    """Whether file contents can be streamed: unchanged, or converted on the way."""
     return hasattr(form, "making") or not (hasattr(form, "content") or hasattr(form, "then"))
 
 
 def posted(target: Target, path: str, body: Json) -> HttpRequest:
-    """`body` as JSON to a path below the address."""
+    """A request with `body` as JSON to a path below the base URL."""
     return HttpRequest("POST", f"{target.base_url.rstrip('/')}{path}", target.headers, sent(body))
 
 
 def given(body: Body, *names: str) -> dict[str, Json]:
-    """The body without what is named and without nothing."""
+    """The body without the named parameters and without None values."""
     return {name: value for name, value in body.items() if name not in names and value is not None}

@@ -1,4 +1,4 @@
-"""What was said, by AssemblyAI: the recording is given to it first, and its transcript asked after (assemblyai.com/docs/api-reference)."""
+"""Transcriptions by AssemblyAI: uploads the audio first, then polls for its transcript (assemblyai.com/docs/api-reference)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LISTENS: Final = "https://api.assemblyai.com/v2"
 
 
 def _there(target: Target) -> Target:
-    """Its models that write have one address, those that listen another; a caller's own stands for both."""
+    """AssemblyAI's chat models and its speech models have different base URLs. A base URL set by the user is used for both."""
     return msgspec.structs.replace(target, base_url=_LISTENS) if target.base_url == _GATEWAY else target
 
 
 class AssemblyAi:
-    """The model is one of `speech_models`; AssemblyAI's own parameters pass."""
+    """The model goes into `speech_models`; AssemblyAI's own parameters pass through."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         there = _there(target)

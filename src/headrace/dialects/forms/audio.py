@@ -1,4 +1,4 @@
-"""What was said, and saying it."""
+"""Transcriptions and speech."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from headrace.types import Json
 from headrace.wire import HttpRequest
 
 _ALWAYS: Final = ("model", "file", "response_format", "timestamp_granularities", "temperature", "prompt", "user")
-"""Words of OpenAI's that these providers have no place for, or whose answer always has what they ask for."""
+"""OpenAI's parameters that these providers do not have, or whose effect their responses always include."""
 
 
 class Deepgram:
-    """`/listen`: the recording is the body, everything else the query (developers.deepgram.com, as litellm 1.106.2 has it)."""
+    """`/listen`: the audio is the body, all other parameters the query (developers.deepgram.com, as LiteLLM 1.106.2 has it)."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         query = {name: _word(value) for name, value in given(body, *_ALWAYS).items()}
@@ -31,7 +31,7 @@ class Deepgram:
         best = channel["alternatives"][0]
         words = [{**word, "word": word.get("punctuated_word") or word["word"]} for word in best.get("words") or []]
         paragraphs = (best.get("paragraphs") or {}).get("transcript")
-        spoken = any("speaker" in word for word in words)  # then the paragraphs say who
+        spoken = any("speaker" in word for word in words)  # the paragraphs then name the speakers
         said: dict[str, Json] = {
             "text": paragraphs if spoken and paragraphs else best["transcript"],
             "task": "transcribe",
@@ -47,7 +47,7 @@ def _word(value: Json) -> Json:
 
 
 class ElevenLabsListening:
-    """`/v1/speech-to-text` (elevenlabs.io/docs/api-reference, as litellm 1.106.2 has it)."""
+    """`/v1/speech-to-text` (elevenlabs.io/docs/api-reference, as LiteLLM 1.106.2 has it)."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         said = given(body, "model", "language", "response_format", "timestamp_granularities", "prompt", "user")
@@ -65,10 +65,10 @@ class ElevenLabsListening:
 
 
 class ElevenLabsSpeaking:
-    """`/v1/text-to-speech/{voice}`: the voice stands in the address, the recording's form in the query."""
+    """`/v1/text-to-speech/{voice}`: the voice is in the URL, the audio format in the query."""
 
     FORMATS: Final = {"mp3": "mp3_44100_128", "opus": "opus_48000_128", "pcm": "pcm_24000"}
-    """OpenAI's forms in ElevenLabs' words; pcm at the rate OpenAI's has."""
+    """OpenAI's audio formats by ElevenLabs' names; pcm at OpenAI's sample rate."""
 
     VOICES: Final = {
         "alloy": "21m00Tcm4TlvDq8ikWAM",
@@ -78,7 +78,7 @@ class ElevenLabsSpeaking:
         "sage": "CwhRBWXzGAHq8TQ4Fs17",
         "verse": "CYw3kZ02Hs0563khs1Fj",
     }
-    """Voices that litellm 1.106.2 takes for OpenAI's names; any other name is ElevenLabs' own id."""
+    """ElevenLabs voices that LiteLLM 1.106.2 uses for OpenAI's voice names; any other name is an ElevenLabs voice id."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         voice, wanted = body.get("voice"), body.get("response_format")
@@ -92,7 +92,7 @@ class ElevenLabsSpeaking:
         return posted(target, path, {"text": body["input"], "model_id": target.model, **said})
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is the recording."""
+        """Never called: the response is the audio itself."""
         return dict(answer)
 
 

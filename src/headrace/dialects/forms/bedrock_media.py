@@ -1,5 +1,4 @@
-"""Images and reranking by Bedrock (docs.aws.amazon.com/bedrock, model parameters and the agents' runtime API, as litellm 1.106.2 has
-them)."""
+"""Images and reranking on Bedrock (docs.aws.amazon.com/bedrock, model parameters and agents runtime API, as LiteLLM 1.106.2 has them)."""
 
 from __future__ import annotations
 
@@ -22,12 +21,12 @@ _SAID_ELSEWHERE: Final = ("model", "prompt", "n", "size", "quality", "response_f
 
 
 def _named(target: Target) -> str:
-    """The model without the region that litellm's users write before it."""
+    """The model without the region prefix that LiteLLM allows."""
     return re.sub(r"^[a-z]{2,4}(?:-[a-z]+)+-\d/", "", target.model)
 
 
 class Images:
-    """InvokeModel: Amazon's models (Nova Canvas, Titan) and Stability's. Their own parameters pass."""
+    """InvokeModel for Amazon's models (Nova Canvas, Titan) and Stability's. Their own parameters pass through."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         said = self._amazons(body) if "amazon." in target.model else self._stabilitys(body, target)
@@ -67,7 +66,7 @@ _REGION: Final = re.compile(r"bedrock-runtime[\w-]*\.([a-z0-9-]+)\.")
 
 
 class Ranking:
-    """`/rerank` of the agents' runtime. A model without its ARN is Amazon's own of the call's region."""
+    """`/rerank` of the agents runtime. A model without an ARN is a foundation model in the call's region."""
 
     _read: Final = Reranking("", given)
 

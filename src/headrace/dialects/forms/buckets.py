@@ -1,6 +1,6 @@
-"""Files in a cloud's storage: which bucket they go to, how they are named there, and what an id may name.
+"""Files in cloud storage: the bucket to use, the object names, and which objects an id may refer to.
 
-Names are litellm 1.106.2's, so that either finds what the other has put there and what people allow for such names holds for both
+Names follow LiteLLM 1.106.2, so that either finds the other's files and access policies for such names cover both
 (litellm_core_utils/cloud_storage_security.py, llms/bedrock/files, llms/vertex_ai/files; read 2026-11-29).
 """
 
@@ -22,7 +22,7 @@ from headrace.slices import Steps
 
 
 class Bucket(Struct, frozen=True):
-    """A bucket, and the folder of it that is ours: empty, or with a slash at its end."""
+    """A bucket, and headrace's folder in it: empty, or ending in a slash."""
 
     scheme: str
     """`s3://` or `gs://`."""
@@ -37,9 +37,10 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
 def buckets_of(scheme: str, body: Body, target: Target, names: Mapping[str, str]) -> list[Bucket]:
-    """The buckets that are named, `bucket` or `bucket/folder` each. names: options, with the variables that stand for them.
+    """The configured buckets, each given as `bucket` or `bucket/folder`. names: options, with the environment variables
+    that may replace them.
 
-    Raises BadRequestError where none is, or one cannot be.
+    Raises BadRequestError if none is given or one is invalid.
     """
     found = [_bucket(scheme, body[name], name, target) for name in names if body.get(name)]
     if not found:
@@ -57,21 +58,22 @@ def _bucket(scheme: str, said: Any, field: str, target: Target) -> Bucket:
 
 
 def _is_name(name: str) -> bool:
-    """Whether an object may be called so: no part of it leads elsewhere."""
+    """Whether the object name is valid, without `.` or `..` segments that could lead elsewhere."""
     return name.isprintable() and len(name.encode()) <= 1024 and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 class Place(Struct, frozen=True):
-    """One object."""
+    """One object in a bucket."""
 
     bucket: str
     name: str
 
 
 def place_of(id: Any, buckets: Sequence[Bucket], target: Target) -> Place:
-    """The object that a file's id names. An id may come from somebody else, so it opens nothing but what is ours.
+    """The object that a file id refers to. Ids may come from untrusted callers, so only objects in `buckets` are
+    accepted.
 
-    Raises BadRequestError for an id of another bucket or folder, and for what is none.
+    Raises BadRequestError for an invalid id or one of another bucket or folder.
     """
     scheme = buckets[0].scheme
     if not isinstance(id, str) or not id.startswith(scheme) or not _is_name(id.removeprefix(scheme).partition("/")[2]):
@@ -84,13 +86,13 @@ def place_of(id: Any, buckets: Sequence[Bucket], target: Target) -> Place:
 
 
 def component(said: str, instead: str = "file") -> str:
-    """A file's or model's name as a part of an object's."""
+    """A file or model name made safe to use as a segment of an object name."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", said.replace("\\", "/").rpartition("/")[2]).strip("._")
     return plain[:255] or instead
 
 
 def new_name() -> str:
-    """A name that nothing else has: the same may be put there, or ordered, again."""
+    """A unique name, so that the same file can be uploaded, or the same batch created, again."""
     return str(uuid4())
 
 
@@ -98,7 +100,7 @@ def upload_name(folder: str, file: FormFile) -> str:
     return f"{folder}{new_name().replace('-', '')}-{component(file.name)}"
 
 
-# ---- what goes up ------------------------------------------------------------------------------------------------------------------
+# ---- uploads -----------------------------------------------------------------------------------------------------------------------
 
 
 class Digest(Protocol):
@@ -106,7 +108,7 @@ class Digest(Protocol):
 
 
 class Stored:
-    """A file on its way into a bucket: `headrace.wire.Upload`. It knows its address, which not every cloud repeats."""
+    """A file being uploaded to a bucket (`headrace.wire.Upload`). It keeps its address, which not every cloud repeats in the response."""
 
     __slots__ = ("address", "content", "name")
 
@@ -129,8 +131,8 @@ class Stored:
 def content_of(
     body: Body, target: Target, rows: Callable[[FormFile, Target], Iterator[Row]], digest: Digest
 ) -> Steps[tuple[FormFile | Spool, Row | None]]:
-    """What is put there, and the first of its calls where it is a file of calls: those stand in the cloud's own lines. All of it goes
-    into `digest`."""
+    """The content to upload. A batch input file is converted to the cloud's format, and its first row is returned too.
+    Feeds everything into `digest`."""
     file = body["file"]
     if not isinstance(file, FormFile):
         raise BadRequestError(f"{target.provider} takes one file at a time")

@@ -1,11 +1,12 @@
-"""Calls and answers as the lines of Bedrock's and Vertex AI's batches: OpenAI's lines become theirs, and their results OpenAI's.
+"""Batch calls and results on Bedrock and Vertex AI: converts OpenAI's lines to theirs, and their results back.
 
-Bedrock: docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html, where an input is what InvokeModel takes, embeddings'
-too. Vertex: cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude-batch for Claude; Gemini's lines have no id, so that one
-stands in labels, as litellm 1.106.2 writes it. Embeddings: docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/
-batch-prediction-genai-embeddings for Gemini's, whose lines have a `key`. There the options stand under `embed_content_config`; litellm
-1.106.2 found the service to refuse that word and puts them beside the content, as here. Lines of text-embedding-005 and its kin hold a
-text alone, and nothing by which an answer's call is known again: they are refused. All read 2026-11-29.
+Bedrock: docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html; an input is an InvokeModel body, for
+embeddings too. Vertex AI: cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude-batch for Claude.
+Gemini's lines have no id, so it is kept in labels, as LiteLLM 1.106.2 does. Gemini's embeddings have a `key`:
+docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/ batch-prediction-genai-embeddings. That page
+puts the options under `embed_content_config`, but LiteLLM 1.106.2 found that the service rejects it and puts them next
+to the content, as done here. Lines for text-embedding-005 and similar models hold only a text, so results could not be
+matched to calls: they are rejected. All read 2026-11-29.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ GEMINI: Final = "gemini"
 
 
 class Row(Struct, frozen=True):
-    """A call as its cloud takes it."""
+    """A call in the cloud's format."""
 
     model: str
     dialect: str
@@ -42,12 +43,12 @@ class Row(Struct, frozen=True):
 
 
 _ON_BEDROCK: Final = re.compile(r"(?:(?:converse|invoke)/|[a-z]{2,4}(?:-[a-z]+)+-\d/)*")
-"""What stands before a model's name there: how it is asked, and in which region."""
+"""LiteLLM's prefixes of a model's name: the API to use, and the region."""
 _ON_VERTEX: Final = re.compile(r"(?:publishers/(?:google|anthropic)/models/|google/|gemini/|anthropic/)?")
 
 
 def bedrocks(file: FormFile, target: Target) -> Iterator[Row]:
-    """Claude's calls and embeddings as InvokeModel takes them, chats of others as Converse does: a batch is asked by one or the other."""
+    """Claude's calls and embeddings in InvokeModel's format, other chats in Converse's: a batch uses one or the other."""
     for line in _of_one_model(file, lambda model: CLAUDE if "claude" in model else CONVERSE, target, _embedder):
         asked = msgspec.json.decode(line.request.body)
         model = _ON_BEDROCK.sub("", line.model, count=1)
@@ -65,7 +66,7 @@ def bedrocks(file: FormFile, target: Target) -> Iterator[Row]:
 
 
 def _embedder(model: str) -> str | None:
-    """Those of Bedrock's that embed one text."""
+    """The format of Bedrock's embedding models, each of which embeds one text."""
     return "titan" if "titan-embed" in model else "nova" if re.search(r"\bnova\b.*embeddings", model) else None
 
 
@@ -112,20 +113,21 @@ def _row(model: str, dialect: str, line: Mapping[str, Json]) -> Row:
 
 
 def _claudes(asked: Mapping[str, Json], line: Line, version: str) -> dict[str, Json]:
-    """A message as it is where the address or the order names the model."""
+    """A Messages body without the model, which is named elsewhere."""
     betas = [beta.strip() for beta in dict(line.request.headers).get("anthropic-beta", "").split(",") if beta.strip()]
     said = {name: value for name, value in asked.items() if name not in ("model", "stream")}
     return {"anthropic_version": version, **({"anthropic_beta": betas} if betas else {}), **said}
 
 
-# ---- a call's id in labels ---------------------------------------------------------------------------------------------------------
+# ---- call ids in labels ------------------------------------------------------------------------------------------------------------
 
 _LABEL: Final = "litellm_custom_id"
 _RAW: Final = f"{_LABEL}_raw"
 _LONGEST: Final = 63
-"""Characters of a label's value: small letters, digits, _ and - (cloud.google.com/resource-manager/docs/labels-overview)."""
+"""Maximum length of a label's value, which has only lower-case letters, digits, _ and -
+(cloud.google.com/resource-manager/docs/labels-overview)."""
 _MARK: Final = "b32_"
-"""How the values of what is encoded begin."""
+"""Prefix of encoded values."""
 
 
 def _labels(custom_id: str) -> dict[str, str]:
@@ -137,7 +139,7 @@ def _labels(custom_id: str) -> dict[str, str]:
 
 
 def _id_in(labels: Mapping[str, Any]) -> str:
-    """The id that `_labels` wrote; the plain one where it was written by somebody else."""
+    """The id that `_labels` wrote; if it was written by another program, the plain label."""
     parts = [labels.get(_RAW)]
     while (part := labels.get(f"{_RAW}_{len(parts)}")) is not None:
         parts.append(part)
@@ -152,14 +154,14 @@ def _id_in(labels: Mapping[str, Any]) -> str:
 
 
 def openais(told: bytes, target: Target) -> Steps[bytes]:
-    """A batch's answers in OpenAI's lines; a file that holds none as it is."""
+    """A batch's results as OpenAI's lines; a file of anything else is unchanged."""
     if _result(next(lines_in(told), b""), target) is None:
         return told
     return (yield from joining(line for raw in lines_in(told) if (line := _result(raw, target)) is not None))
 
 
 class Answers:
-    """The same as they come (`headrace.downloads.Making`): no more than a line is held."""
+    """`openais` for a streamed file (`headrace.downloads.Making`): holds back at most one line."""
 
     __slots__ = ("_as_they_are", "_held", "_size", "_target")
 
@@ -168,7 +170,7 @@ class Answers:
         self._held: list[bytes] = []
         self._size = 0
         self._as_they_are: bool | None = None
-        """Whether the file holds no answers; None until its first line has come."""
+        """Whether the file holds no results; None until its first line has been read."""
 
     def feed(self, data: bytes) -> bytes:
         if self._as_they_are:
@@ -184,7 +186,7 @@ class Answers:
         return b"" if self._as_they_are else self._made(b"".join(self._held))
 
     def _hold(self, data: bytes) -> bytes:
-        """What cannot be a line of answers is handed on."""
+        """Holds an incomplete line back. A file that cannot begin with a result line is passed through instead."""
         if data:
             self._held.append(data)
             self._size += len(data)
@@ -206,7 +208,7 @@ class Answers:
 
 
 def _result(raw: bytes, target: Target) -> dict[str, Json] | None:
-    """A result; None for what is none."""
+    """A result in OpenAI's format; None for any other line."""
     try:
         line = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -229,7 +231,7 @@ def _invoked(line: Mapping[str, Any], target: Target) -> dict[str, Json]:
 
 
 _EMBED_BY: Final = {"inputText": "titan", "singleEmbeddingParams": "nova"}
-"""By a field of its own, whose embeddings an input asks for. Titan's texts are asked for by Converse, which has another."""
+"""The embedding format by a field of the input. Titan's text models use Converse, which has no such field."""
 
 
 def _predicted(line: Mapping[str, Any], target: Target) -> dict[str, Json]:
@@ -242,7 +244,7 @@ def _predicted(line: Mapping[str, Any], target: Target) -> dict[str, Json]:
 
 
 def _error_in(status: Json) -> Json:
-    """What a line's status says: an error in Google's words behind a few of a person's, or those alone."""
+    """The error in a line's status: Google's error object, possibly preceded by text, or the text alone."""
     if isinstance(status, Mapping):
         return status
     try:

@@ -1,4 +1,4 @@
-"""Moments as providers write them, and as OpenAI does: seconds since 1970."""
+"""Timestamps in providers' formats, converted to epoch seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headrace.types import Json
 
 
 def epoch(moment: Json) -> int | None:
-    """Seconds since 1970 of a moment in RFC 3339, or of a day's beginning in UTC; None for what is none."""
+    """Epoch seconds of an RFC 3339 timestamp, or of the start of a date in UTC; None for anything else."""
     try:
         told = datetime.fromisoformat(moment) if isinstance(moment, str) else None
         return None if told is None else int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp())

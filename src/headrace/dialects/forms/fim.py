@@ -1,4 +1,4 @@
-"""Text completions at Mistral: `/fim/completions` takes a prompt and a suffix, and answers as a chat does."""
+"""Text completions by Mistral: `/fim/completions` takes a prompt and a suffix, and responds in chat format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headrace.wire import HttpRequest
 
 
 class Mistral:
-    """Mistral's own `min_tokens`, `random_seed` and the like pass."""
+    """Mistral's own `min_tokens`, `random_seed` and others pass through."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         prompt = body.get("prompt")

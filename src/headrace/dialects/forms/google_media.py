@@ -1,4 +1,4 @@
-"""Images and speech by Gemini and Vertex AI: Imagen's predictions, and Gemini's own models that draw or speak."""
+"""Images and speech by Gemini and Vertex AI: Imagen, and Gemini models with image or audio output."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from headrace.types import Json
 from headrace.wire import HttpRequest
 
 _RATIOS: Final = {"1:1": 1, "3:4": 3 / 4, "4:3": 4 / 3, "9:16": 9 / 16, "16:9": 16 / 9}
-"""What both draw (ai.google.dev/gemini-api/docs/imagen and …/image-generation, as litellm 1.106.2 has it)."""
+"""Aspect ratios supported by both (ai.google.dev/gemini-api/docs/imagen and …/image-generation, as LiteLLM 1.106.2 has it)."""
 
 _SAID_ELSEWHERE: Final = ("model", "prompt", "n", "size", "quality", "response_format", "user")
 
 
 class Images(Struct, frozen=True):
-    """`imagen-…` by `:predict`, the other models by `:generateContent`. Their own parameters pass, as Google spells them."""
+    """`imagen-…` with `:predict`, other models with `:generateContent`. Their own parameters pass through under Google's names."""
 
     place: str
-    """Before the model's name, below the address."""
+    """The path before the model's name, below the base URL."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         ratio = _ratio(body)
@@ -58,14 +58,14 @@ class Images(Struct, frozen=True):
 
 
 def _pictures(body: Body) -> Iterator[dict[str, Json]]:
-    """The pictures to change, in the body: Gemini takes up to 20 MB so."""
+    """The images to edit as inline parts, for which Gemini's limit is 20 MB."""
     given_ones = body.get("image") or []
     for file in given_ones if isinstance(given_ones, list) else [given_ones]:
         yield {"inlineData": {"mimeType": _kind(file), "data": base64.b64encode(b"".join(file.pieces())).decode()}}
 
 
 def _kind(file: FormFile) -> str:
-    """What a picture is: of one without a name nothing is known, and most are PNG."""
+    """The image's media type; PNG if unknown."""
     return file.type if file.type.startswith("image/") else "image/png"
 
 
@@ -95,7 +95,7 @@ _FILTERS: Final = ("SAFETY", "IMAGE_SAFETY", "PROHIBITED_CONTENT", "IMAGE_PROHIB
 
 
 def _filtered(answer: Mapping[str, Any]) -> Exception:
-    """Why there is none: the prompt or the picture was filtered. Anything else is no answer."""
+    """The error for a response without images: content policy if the prompt or image was filtered, otherwise an invalid response."""
     reasons = [(answer.get("promptFeedback") or {}).get("blockReason")]
     reasons += [prediction.get("raiFilteredReason") for prediction in answer.get("predictions") or ()]
     reasons += [it.get("finishReason") for it in answer.get("candidates") or () if it.get("finishReason") in _FILTERS]
@@ -115,8 +115,9 @@ def _usage(answer: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class Speech(Struct, frozen=True):
-    """`:generateContent` of a model that speaks: raw sound, in a WAV unless `response_format` says pcm
-    (ai.google.dev/gemini-api/docs/speech-generation). `voice` is one of Google's, such as Kore, or a whole `speechConfig`."""
+    """`:generateContent` with audio output: raw samples, wrapped in a WAV file unless `response_format` is pcm
+    (ai.google.dev/gemini-api/docs/speech-generation). `voice` is one of Google's, such as Kore, or a complete
+    `speechConfig`."""
 
     place: str
 
@@ -134,7 +135,7 @@ class Speech(Struct, frozen=True):
         return posted(target, f"{self.place}{quote(target.model, safe='@')}:generateContent", asked)
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is the recording."""
+        """Never called: the response is the audio itself."""
         return dict(answer)
 
     def content(self, told: bytes, body: Body, target: Target) -> bytes:
@@ -147,13 +148,13 @@ class Speech(Struct, frozen=True):
 
 
 def _rate(kind: str) -> int:
-    """Samples a second, as `audio/L16;codec=pcm;rate=24000` says."""
+    """Samples per second, from a media type such as `audio/L16;codec=pcm;rate=24000`."""
     found = [field.partition("=")[2] for field in kind.split(";") if field.strip().startswith("rate=")]
     return int(found[0]) if found else 24_000
 
 
 def _wav(sound: bytes, rate: int) -> bytes:
-    """One channel of 16 bits."""
+    """A WAV file with one channel of 16-bit samples."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, rate * 2, 2, 16)
     data = b"data" + struct.pack("<I", len(sound)) + sound
     return b"RIFF" + struct.pack("<I", 4 + len(form) + len(data)) + b"WAVE" + form + data

@@ -1,4 +1,4 @@
-"""Ollama's own API: chat in lines of JSON, and embeddings."""
+"""Ollama's own API: chat in JSON lines, and embeddings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Ollama", "dialect"]
 
 
 class Ollama(Replies):
-    """Both halves. It holds no state: one instance serves everybody."""
+    """Both halves of the dialect. Stateless, so one instance is shared."""
 
     def write_request(self, request: ChatRequest, target: Target) -> HttpRequest:
         return requests.write_request(request, target)
@@ -60,7 +60,7 @@ class Ollama(Replies):
         return Writer(request)
 
     def write_error(self, failure: Failure) -> HttpResponse:
-        """Ollama's error: a text."""
+        """Ollama's error object, whose `error` is a string."""
         return refusal(failure, {"error": failure.message})
 
 

@@ -1,4 +1,4 @@
-"""Messages between Ollama's chat and the hub: one text and pictures in base64, arguments as objects, calls often without ids."""
+"""Messages between Ollama's chat and the hub: a single text, base64 images, arguments as objects, calls often without ids."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KINDS: Final = (
     ("UklGR", "image/webp"),
     ("Qk", "image/bmp"),
 )
-"""How base64 of a picture begins, and what it is: Ollama has no word for that."""
+"""Base64 prefixes of image formats, and their media types, which Ollama does not send."""
 
 _UNKNOWN: Final = "application/octet-stream"
 
@@ -33,7 +33,7 @@ _UNKNOWN: Final = "application/octet-stream"
 
 
 def read_messages(value: Json) -> tuple[Message, ...]:
-    """A conversation. Raises BadRequestError that names the field."""
+    """The messages of a conversation. Raises BadRequestError that names the field."""
     calls = History()
     return tuple([_read_message(message, f"messages[{index}]", calls) for index, message in enumerate(items(value, "messages"))])
 
@@ -71,7 +71,7 @@ def _read_result(source: Mapping[str, Json], at: str, calls: History) -> Message
 
 
 def read_assistant(source: Mapping[str, Json], at: str, calls: Turn) -> Message:
-    """A model's turn: thinking, then content, then calls."""
+    """An assistant message: thinking, then content, then calls."""
     thought = optional(source.get("thinking"), f"{at}.thinking")
     thinking = [Thinking(text=thought, extra={"field": "reasoning_content"})] if thought else []
     called = [
@@ -102,9 +102,9 @@ def read_call(value: Json, at: str, calls: Turn) -> ToolCall:
 
 
 def write_messages(messages: Sequence[Message], *, foreign: bool) -> list[dict[str, Json]]:
-    """foreign: they were read from another dialect, whose extras Ollama does not know.
+    """foreign: the messages were read from another dialect, whose extra fields Ollama does not know.
 
-    Raises BadRequestError for a part that Ollama cannot take.
+    Raises BadRequestError for a part that Ollama does not accept.
     """
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     return [_write_message(message, f"messages[{index}]", names, foreign=foreign) for index, message in enumerate(messages)]
@@ -165,7 +165,7 @@ def write_call(call: ToolCall, *, foreign: bool) -> dict[str, Json]:
 
 
 def _arguments(call: ToolCall) -> dict[str, Json]:
-    """The arguments as the object Ollama wants; what is none goes inside one."""
+    """The arguments as the object Ollama requires. Anything else is wrapped in an object."""
     if call.kind == "custom":
         return {"input": call.arguments}
     try:

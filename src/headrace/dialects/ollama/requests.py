@@ -20,7 +20,7 @@ _OPTIONS: Final = (
     ("num_predict", "max_tokens", whole), ("temperature", "temperature", number), ("top_p", "top_p", number), ("top_k", "top_k", whole),
     ("seed", "seed", whole), ("presence_penalty", "presence_penalty", number), ("frequency_penalty", "frequency_penalty", number),
 )  # fmt: skip
-"""Ollama's name inside `options`, the hub's, and what the value must be."""
+"""Ollama's name inside `options`, the hub's name, and the type check."""
 
 _KNOWN: Final = frozenset({"model", "messages", "tools", "format", "options", "think", "stream", "logprobs", "top_logprobs"})
 
@@ -29,14 +29,14 @@ OPTIONS: Final = frozenset({
     "mirostat", "mirostat_eta", "mirostat_tau", "tfs_z", "penalize_newline", "use_mmap", "use_mlock", "numa", "low_vram", "vocab_only",
     "draft_num_predict",
 })  # fmt: skip
-"""What a caller of another dialect may give beside its own parameters, and Ollama wants inside `options`."""
+"""Ollama options that a caller of another dialect may set among its own parameters; they go into `options`."""
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------------------
 
 
 def read_request(body: Mapping[str, Json]) -> ChatRequest:
-    """What a caller asks for. Raises BadRequestError that names the field and the shape of its value. Ollama streams unless told not to."""
+    """The caller's request, streamed by default. Raises BadRequestError that names the field and the shape of its value."""
     body = obj(body, "the body")
     extra = rest(body, _KNOWN, exact=frozenset({"model"}))
     stream = flag(body.get("stream"), "stream")
@@ -85,7 +85,7 @@ LEVELS: Final = ("low", "medium", "high", "max")
 
 
 def _read_think(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
-    """Off, or a level; "on" the hub cannot say, so it is kept."""
+    """Thinking disabled or a level; `true` has no equivalent in the hub and is kept in `extra`."""
     if value is False:
         return {"effort": "none"}
     if isinstance(value, str) and value in LEVELS:
@@ -99,7 +99,7 @@ def _read_think(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
 
 
 def write_request(request: ChatRequest, target: Target) -> HttpRequest:
-    """The call to `target`, whose model and headers replace the caller's."""
+    """The request to `target`, whose model and headers replace the caller's."""
     body = write_body(in_common(request, target.source, "ollama"), target.model, foreign=bool(target.source))
     return posted(target, "/api/chat", body)
 
@@ -112,7 +112,7 @@ def posted(target: Target, path: str, body: Mapping[str, Json]) -> HttpRequest:
 
 
 def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, Json]:
-    """foreign: the request was read from another dialect, whose own words are not sent."""
+    """foreign: the request was read from another dialect, whose own fields are not sent."""
     extra = foreign_extra(request.extra) if foreign else dict(request.extra)
     tools = () if foreign and request.tool_choice is not None and request.tool_choice.mode == "none" else request.tools
     said: dict[str, Json] = {
@@ -153,7 +153,7 @@ _NEAREST: Final[Mapping[str, str]] = {"minimal": "low", "xhigh": "high"}
 
 
 def _write_think(request: ChatRequest, *, levels: bool) -> Json:
-    """levels: the model knows how hard to think, as gpt-oss does; the others think or do not."""
+    """levels: whether the model has thinking levels, as gpt-oss does; for other models thinking is on or off."""
     if request.effort is None:
         return None if request.thinking_budget is None else request.thinking_budget > 0
     if request.effort == "none":
@@ -161,23 +161,23 @@ def _write_think(request: ChatRequest, *, levels: bool) -> Json:
     return _NEAREST.get(request.effort, request.effort) if levels else True
 
 
-# ---- what other dialects say -------------------------------------------------------------------------------------------------------
+# ---- parameters of other dialects --------------------------------------------------------------------------------------------------
 
 _HINTS: Final = frozenset({
     "stream_options", "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "verbosity", "metadata", "service_tier",
     "reasoning", "max_completion_tokens", "thinking",
 })  # fmt: skip
-"""OpenAI's words that change nothing in an answer's meaning here, or are said in Ollama's; they are not sent."""
+"""OpenAI's parameters that do not affect the response's meaning here or are translated; they are not sent unchanged."""
 
 _UNSAID: Final = frozenset({
     "logit_bias", "prediction", "functions", "function_call", "modalities", "audio", "web_search_options", "suffix", "echo", "best_of",
     "response_format", "tool_choice",
 })  # fmt: skip
-"""Words of OpenAI's dialect that would change the answer."""
+"""OpenAI's parameters that would change the response."""
 
 
 def unsaid(request: ChatRequest) -> tuple[str, ...]:
-    """The parameters in OpenAI's words that are given and cannot be said. Zeros and ones that mean "as usual" can."""
+    """The given parameters, by OpenAI's names, that Ollama cannot express. Values that equal the default do not count."""
     asked = {
         "n": request.n not in (None, 1),
         "tool_choice": request.tool_choice is not None and request.tool_choice.mode in ("required", "tool"),
@@ -191,7 +191,7 @@ def unsaid(request: ChatRequest) -> tuple[str, ...]:
 
 
 def foreign_extra(given: Mapping[str, Json]) -> dict[str, Json]:
-    """A request's leftovers: Ollama's own words where they belong, without what only OpenAI means."""
+    """`extra` with Ollama's own fields moved to where they belong and without what only OpenAI defines."""
     said = {
         name: value
         for name, value in given.items()
@@ -204,13 +204,13 @@ def foreign_extra(given: Mapping[str, Json]) -> dict[str, Json]:
         kept = said.get("options")
         said["options"] = {**(kept if isinstance(kept, Mapping) else {}), **options}
     match given.get("thinking"):
-        case {"type": "enabled" | "disabled" as way}:  # Anthropic's words, litellm's too
+        case {"type": "enabled" | "disabled" as way}:  # Anthropic's format, also LiteLLM's
             said.setdefault("think", way == "enabled")
     return said
 
 
 def checked_texts(value: Json) -> Json:
-    """Raises BadRequestError for token ids, which Ollama does not take."""
+    """`value` unchanged. Raises BadRequestError for token ids, which Ollama does not accept."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
         raise bad("input", "a string or a list of strings: Ollama takes no token ids", value)

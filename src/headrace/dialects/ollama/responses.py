@@ -1,4 +1,4 @@
-"""Answers, usage and embeddings between Ollama's own API and the hub."""
+"""Responses, usage and embeddings between Ollama's own API and the hub."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RESPONSE: Final = frozenset({"model", "message", "done", "done_reason", "logpro
 
 
 def read_response(body: Mapping[str, Json]) -> ChatResponse:
-    """Raises BadRequestError for a body that is no answer of Ollama's."""
+    """Raises BadRequestError for a body that is not an Ollama response."""
     stamp = body.get("created_at")
     message = read_assistant(obj(body.get("message"), "message"), "message", Turn(stamp if isinstance(stamp, str) else ""))
     word = body.get("done_reason")
@@ -50,14 +50,14 @@ def read_response(body: Mapping[str, Json]) -> ChatResponse:
 
 
 def finish_of(word: Json, *, called: bool) -> FinishReason:
-    """Ollama says `stop` for calls too; older versions say nothing."""
+    """The finish reason. Ollama sends `stop` for tool calls too; older versions send none."""
     if called and word in ("stop", None, ""):
         return "tool_calls"
     return "stop" if not word else FINISHES.get(word, "other") if isinstance(word, str) else "other"
 
 
 def own_word(word: Json, finish: FinishReason) -> str | None:
-    """Ollama's word where it is not the usual one for that end; "" for none at all."""
+    """Ollama's reason if it is not the usual one for `finish`; "" if it sent none."""
     return (word if isinstance(word, str) else "") if word != finish_word(finish, None) else None
 
 
@@ -72,7 +72,7 @@ def _text(value: Json) -> str:
 
 
 def id_of(stamp: Json) -> str:
-    """Ollama gives its answers no id, and each a moment to the nanosecond."""
+    """A response's id, made from its timestamp in nanoseconds because Ollama has no ids; "" without one."""
     return f"ollama-{stamp}" if isinstance(stamp, str) and stamp else ""
 
 
@@ -80,7 +80,7 @@ _FINE: Final = re.compile(r"(\.\d{6})\d+")
 
 
 def epoch(stamp: Json) -> int:
-    """Epoch seconds of a moment in RFC 3339, 0 for none; Python's clock knows no nanoseconds."""
+    """Epoch seconds of an RFC 3339 timestamp, 0 for anything else. Nanoseconds are cut off because Python cannot parse them."""
     try:
         return int(datetime.datetime.fromisoformat(_FINE.sub(r"\1", stamp)).timestamp()) if isinstance(stamp, str) else 0
     except (ValueError, OverflowError):
@@ -92,7 +92,7 @@ def moment(created: int) -> str:
 
 
 def read_usage(body: Mapping[str, Json]) -> Usage | None:
-    """`prompt_eval_count` may be missing where the prompt was in the cache."""
+    """Token counts. `prompt_eval_count` may be missing if the prompt was cached."""
     if not any(name in body for name in COUNTS):
         return None
     given, written = (count(body.get(name)) for name in COUNTS)
@@ -108,7 +108,7 @@ def write_usage(usage: Usage | None) -> dict[str, Json]:
 
 
 def write_response(response: ChatResponse) -> dict[str, Json]:
-    """The first choice: Ollama's answers have one."""
+    """The response, from the first choice: Ollama has only one."""
     choice = response.choices[0] if response.choices else Choice(index=0, message=Message(role="assistant"), finish="stop")
     said: dict[str, Json] = {
         "model": response.model or None,
@@ -121,7 +121,7 @@ def write_response(response: ChatResponse) -> dict[str, Json]:
 
 
 def read_logprobs(value: Json) -> Json:
-    """Ollama's tokens are OpenAI's; None for none."""
+    """Log probabilities, which have OpenAI's format already; None if there are none."""
     return {"content": value} if isinstance(value, list) and value else None
 
 
@@ -135,7 +135,7 @@ def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRe
 
 
 def read_embedding_response(body: Mapping[str, Json], request: EmbeddingRequest) -> EmbeddingResponse:
-    """Raises BadRequestError for a body that holds no embeddings. They are packed where the caller asked for base64."""
+    """Raises BadRequestError for a body without embeddings. Their values are base64 if the caller asked for it."""
     found = items(body.get("embeddings"), "embeddings") or items(body.get("embedding") and [body["embedding"]], "embedding")
     packed = request.encoding_format == PACKED
     known = frozenset({"model", "embeddings", "embedding", *COUNTS})

@@ -1,4 +1,4 @@
-"""Streams between Ollama's own API and the hub: one JSON object a line."""
+"""Streams between Ollama's own API and the hub: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MESSAGE: Final = frozenset({"role", "content", "thinking", "tool_calls"})
 
 
 class Reader:
-    """Lines as events. A stream is whole once a line was `done`."""
+    """Turns lines into events. A stream is complete after a line with `done`."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -59,7 +59,7 @@ class Reader:
         self._done = False
 
     def feed(self, frame: Frame, *, last: bool = False) -> list[StreamEvent]:
-        """Raises HeadraceError for an error inside the stream and for what is no line of it."""
+        """Raises HeadraceError for an error within the stream or an invalid line."""
         try:
             return list(self._events(obj(decode(frame.data), "the line")))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -70,7 +70,7 @@ class Reader:
             raise self._broken() from None
 
     def close(self) -> list[StreamEvent]:
-        """Raises TruncatedStream unless the answer was done."""
+        """Raises TruncatedStream unless a line with `done` was received."""
         if not self._done:
             message = f"{self._target.provider}: the stream ended before it was finished"
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
@@ -129,7 +129,7 @@ class Reader:
 
 
 class Writer:
-    """Events as lines. The first choice only; a call goes out whole, and what the last line says is held back for it."""
+    """Turns events into lines, for the first choice only. Calls are sent whole; the fields of the last line are held back for it."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._head: dict[str, Json] = {"model": request.model, "created_at": moment(0)}
