@@ -1,4 +1,4 @@
-"""Images from prompts."""
+"""Image generation by Stability and fal, and upscaling by Topaz."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from headrace.wire import HttpRequest, HttpResponse
 RATIOS: Final = {
     "1:1": 1, "16:9": 16 / 9, "9:16": 9 / 16, "3:2": 3 / 2, "2:3": 2 / 3, "4:5": 4 / 5, "5:4": 5 / 4, "21:9": 21 / 9, "9:21": 9 / 21,
 }  # fmt: skip
-"""What Stability draws (platform.stability.ai/docs/api-reference, as litellm 1.106.2 has it)."""
+"""Aspect ratios supported by Stability (platform.stability.ai/docs/api-reference, as LiteLLM 1.106.2 has it)."""
 
 
 def pixels(body: Body) -> tuple[int, int] | None:
-    """Width and height in pixels. Raises BadRequestError for what is none."""
+    """Width and height in pixels; None for the default size. Raises BadRequestError for an invalid size."""
     size = body.get("size")
     if size in (None, "auto"):
         return None
@@ -32,12 +32,12 @@ def pixels(body: Body) -> tuple[int, int] | None:
 
 
 def nearest(size: tuple[int, int], ratios: Mapping[str, float]) -> str:
-    """The name of the ratio that a size in pixels comes closest to."""
+    """The name of the aspect ratio closest to a size in pixels."""
     return min(ratios, key=lambda name: abs(ratios[name] - size[0] / size[1]))
 
 
 class Stability:
-    """`/v2beta/stable-image/generate/…`: a form goes out, one image in base64 comes back."""
+    """`/v2beta/stable-image/generate/…`: takes a multipart form, returns one base64 image."""
 
     _ENDPOINTS: Final = (("ultra", "ultra"), ("core", "core"))
 
@@ -63,7 +63,7 @@ class Stability:
 
 
 class Fal:
-    """`fal.run/{model}`: the model's own parameters pass, `n` and `size` are said in fal's words."""
+    """`fal.run/{model}`: the model's own parameters pass through; `n` and `size` are translated."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         said = given(body, "model", "n", "size", "response_format", "user")
@@ -80,7 +80,7 @@ class Fal:
 
 
 def shown(image: Any) -> dict[str, Json]:
-    """An address, or the bytes where it is a data URL."""
+    """The image's URL, or its base64 data if it is a data URL."""
     shown: dict[str, Json] = {"url": image} if isinstance(image, str) else dict(image)
     head, comma, data = shown["url"].partition(",")
     if comma and head.startswith("data:") and head.endswith(";base64"):
@@ -89,7 +89,7 @@ def shown(image: Any) -> dict[str, Json]:
 
 
 class Topaz:
-    """`/image/v1/enhance`: a form goes out, and the larger image itself comes back (as litellm 1.106.2 has it)."""
+    """`/image/v1/enhance`: takes a multipart form, returns the upscaled image itself (as LiteLLM 1.106.2 has it)."""
 
     FORMATS: Final = ("jpeg", "jpg", "png", "tiff")
 
@@ -99,7 +99,7 @@ class Topaz:
         said = given(body, "n", "size", "response_format", "user")
         if size := pixels(body):
             said |= {"output_width": size[0], "output_height": size[1]}
-        if body.get("response_format") in self.FORMATS:  # litellm's word for it
+        if body.get("response_format") in self.FORMATS:  # as LiteLLM has it
             said.setdefault("output_format", body["response_format"])
         form = form_of({**said, "model": target.model})
         headers = {name.lower(): value for name, value in target.headers}
@@ -107,7 +107,7 @@ class Topaz:
         return HttpRequest("POST", f"{target.base_url.rstrip('/')}/image/v1/enhance", tuple(headers.items()), upload=form)
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is the image."""
+        """Never called: the response is the image itself."""
         return dict(answer)
 
     def told(self, response: HttpResponse, body: Body) -> dict[str, Json]:

@@ -1,8 +1,8 @@
-"""Text completions by Bedrock's InvokeModel: the models that complete a text, in the words of their makers.
+"""Text completions with Bedrock's InvokeModel, in the format of each model's maker.
 
-Request and response of each stand in docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html (read 2026-11-29); recorded
-are exchanges of Titan (2ba9ce29ccd0abd8), Llama (63c36ac2c3633e52), Mistral (8d9cec992d40c860), Command (069dcf7d60fcfb8f), Jurassic
-(36e48bbaaa79f8c0) and Claude (e1ffb783a7009c62). Newer models are asked by Converse.
+Formats: docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html (read 2026-11-29). Recorded exchanges: Titan
+(2ba9ce29ccd0abd8), Llama (63c36ac2c3633e52), Mistral (8d9cec992d40c860), Command (069dcf7d60fcfb8f), Jurassic
+(36e48bbaaa79f8c0) and Claude (e1ffb783a7009c62). Newer models use Converse.
 """
 
 from __future__ import annotations
@@ -29,59 +29,59 @@ _FINISHES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("length", "max_tokens"), "length"),
     **dict.fromkeys(("content_filtered", "error_toxic"), "content_filter"),
 }
-"""What the makers' words for the end mean, without regard to their letters; any other is a stop, and stands beside it as it came."""
+"""The meaning of the makers' finish reasons, in lower case. Any other counts as a stop; the original is kept in the choice."""
 
 _METRICS: Final = "amazon-bedrock-invocationMetrics"
-"""Bedrock's own in the last event of a stream."""
+"""Bedrock's field in a stream's last event, whichever maker the model has."""
 
 _OWN_WORDS: Final = {"finish_reason": "native_finish_reason"}
-"""A maker's field that has the name of OpenAI's."""
+"""Renames a maker's field that has the name of one of OpenAI's."""
 
 _INTERVENED: Final = "amazon-bedrock-guardrailAction"
-"""Bedrock's own where a guardrail answered: then no model says why it ended."""
+"""Bedrock's field for a guardrail that intervened, in which case the model gives no finish reason."""
 
 
 class Maker(Struct, frozen=True, eq=False):
-    """How one maker's models are asked for a text, and give it."""
+    """One maker's request and response format for text completions."""
 
     models: str
-    """A regular expression searched for in the model's name."""
+    """A regular expression to search for in the model's name."""
     words: Mapping[str, str]
-    """OpenAI's parameters in the maker's words. What has none is refused; what is not OpenAI's passes."""
+    """Maps OpenAI's parameters to the maker's. OpenAI's other parameters are rejected; parameters that are not OpenAI's pass through."""
     text: str
     reason: str
     prompt: str = "prompt"
     parameters: str = ""
-    """The field that holds them, where it is not the body."""
+    """The field that holds the parameters, unless they are at the top level."""
     listed: str = ""
-    """The field of the texts, where an answer is a list of them."""
+    """The response's field with the list of texts, if there is one."""
     counts: tuple[str, str] = ("", "")
-    """Fields that count the tokens read and written."""
+    """The fields with the input and output token counts."""
     streams: Mapping[str, Json] | None = {}
-    """What is said besides to have a stream; None for a maker that has none."""
+    """Additional fields to request a stream; None if the maker has no streams."""
     needs: Mapping[str, Json] = {}
-    """What must be said, unless the caller does."""
+    """Required fields, with defaults."""
     ends: Mapping[str, str] = {}
-    """OpenAI's words for the end in the maker's. A maker that has none here is not spoken to callers."""
+    """Maps OpenAI's finish reasons to the maker's. Callers are only served in the formats of makers that have them."""
     flat: bool = False
-    """Whether pieces of its streams are no lists."""
+    """Whether stream events have their text at the top level instead of in the list."""
     last: str = ""
-    """The field of a piece that says whether it is the last, where there is one."""
+    """The field of a stream event that marks the last one, if there is one."""
 
     @property
     def serves(self) -> bool:
-        """Whether a caller may speak its words."""
+        """Whether callers can be served in the maker's format."""
         return bool(self.ends)
 
     def read(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A caller's body in OpenAI's words; what has none there is the maker's still."""
+        """A caller's body in OpenAI's format. The maker's parameters without an equivalent keep their names."""
         outer = {name: value for name, value in body.items() if name not in (self.prompt, self.parameters)}
         ours = {theirs: name for name, theirs in self.words.items()}
         said = {**outer, **(body.get(self.parameters) or {})}
         return {"prompt": body.get(self.prompt), **{ours.get(name, name): value for name, value in said.items()}}
 
     def write(self, text: str, finish: str | None, usage: tuple[int, int] | None, *, piece: bool = False) -> dict[str, Any]:
-        """An answer, or a piece of a stream, to a caller. usage: tokens read and written."""
+        """A response to a caller, or with `piece` a stream event. usage: input and output tokens."""
         made = {self.text: text, self.reason: None if finish is None else self.ends.get(finish, self.ends["stop"])}
         read, written = usage or (None, None)
         counted = dict(zip(self.counts, (read, written), strict=True)) if self.counts[0] else {}
@@ -89,12 +89,12 @@ class Maker(Struct, frozen=True, eq=False):
         if piece and self.last:
             over[self.last] = finish is not None
         if self.listed and not (piece and self.flat):
-            inner = {"tokenCount": written, **made} if counted else made  # Titan counts a whole text beside it
+            inner = {"tokenCount": written, **made} if counted else made  # Titan also counts each text
             return {self.listed: [inner], **({self.counts[0]: read} if counted else {}), **over}
         return {**made, **counted, **over}
 
     def told(self, answer: Mapping[str, Any]) -> Told:
-        """What a whole answer or an event says. Raises KeyError for one that says neither a text nor an end."""
+        """The contents of a response or stream event. Raises KeyError if it has neither a text nor a finish reason."""
         beside = {name: value for name, value in answer.items() if name.startswith("amazon-bedrock") and name != _METRICS}
         if self.listed in answer:
             made = [self._made(_flat(item), position) for position, item in enumerate(answer[self.listed])]
@@ -103,7 +103,7 @@ class Maker(Struct, frozen=True, eq=False):
             own = {name: value for name, value in answer.items() if name not in (*self.counts, _METRICS, *beside)}
             made = [self._made(own, 0)]
         if isinstance(id_ := beside.get("id"), int):
-            beside["id"] = str(id_)  # AI21's; OpenAI's are texts
+            beside["id"] = str(id_)  # AI21's id is a number, OpenAI's a string
         over = _METRICS in answer or answer.get(_INTERVENED) == "INTERVENED"
         return Told(tuple(made), self._usage(answer), beside, over)
 
@@ -124,7 +124,7 @@ class Maker(Struct, frozen=True, eq=False):
 
 
 def _flat(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A text of AI21's, which stands one step deeper, as its neighbours have theirs."""
+    """AI21 nests texts one level deeper than other makers: returns the item without that level."""
     if not isinstance(item.get("data"), Mapping):
         return dict(item)
     return {**item["data"], **{name: value for name, value in item.items() if name != "data"}, "reason": item["finishReason"]["reason"]}
@@ -164,7 +164,7 @@ MAKERS: Final = (
         ends={"stop": "COMPLETE", "length": "MAX_TOKENS", "content_filter": "ERROR_TOXIC"}, flat=True, last="is_finished",
     ),
     Maker(r"ai21\.j2", _AI21, "text", "reason", listed="completions", streams=None),
-    # The most that these models write; they want to be told.
+    # The models' maximum output; they require the field.
     Maker(r"anthropic\.claude", _ANTHROPIC, "completion", "stop_reason", needs={"max_tokens_to_sample": 4096}),
 )  # fmt: skip
 
@@ -175,7 +175,7 @@ _OPENAIS: Final = (
 
 
 def maker_of(target: Target) -> Maker:
-    """Raises BadRequestError for a model of which no such form is known."""
+    """The model's maker. Raises BadRequestError for a model without a known text completion format."""
     for maker in MAKERS:
         if re.search(maker.models, target.model):
             return maker
@@ -183,7 +183,7 @@ def maker_of(target: Target) -> Maker:
 
 
 class Texts:
-    """The maker's own parameters pass: `top_k`, `k`, `return_likelihoods`."""
+    """The maker's own parameters pass through: `top_k`, `k`, `return_likelihoods`."""
 
     packing: Final = "aws_whole"
 
@@ -210,7 +210,7 @@ class Texts:
 
     @staticmethod
     def _prompt(maker: Maker, text: str) -> str:
-        """Claude completes nothing but what an assistant says to a human, and refuses anything else."""
+        """Claude requires a dialogue between Human and Assistant, so any other text is wrapped in one."""
         if maker.words is _ANTHROPIC and "\n\nHuman:" not in text:
             return f"\n\nHuman: {text}\n\nAssistant:"
         return text
@@ -220,7 +220,7 @@ class Texts:
         return maker.told(answer).body(body["model"])
 
     def told(self, response: HttpResponse, body: Body) -> dict[str, Json]:
-        """Tokens are counted in headers where the body does not count them."""
+        """The response, with token counts from the headers if the body has none."""
         answer = self.read(msgspec.json.decode(response.body), body)
         counts = [response.headers.get(f"x-amzn-bedrock-{name}-token-count", "") for name in ("input", "output")]
         if "usage" not in answer and all(count.isdecimal() for count in counts):

@@ -1,8 +1,8 @@
-"""Anthropic's files and batches in OpenAI's words, with Anthropic's own fields beside them.
+"""Anthropic's files and batches in OpenAI's format, plus Anthropic's own fields.
 
-A batch takes its calls with the order, so the file of calls goes with it and is not kept; results are asked for by the batch's id.
-docs.claude.com/en/api/creating-message-batches and …/files-create, types of anthropic 2.12.0, exchanges 92dc2ea08d70081b and
-3c514cfbda9fa030.
+A batch request contains its calls, so the input file is sent with it and not stored. Results are fetched by the batch's
+id. docs.claude.com/en/api/creating-message-batches and …/files-create, types of anthropic 2.12.0, exchanges
+92dc2ea08d70081b and 3c514cfbda9fa030.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from headrace.wire import HeaderPairs, HttpRequest
 _DIALECT: Final = "anthropic_messages"
 _FILES_BETA: Final = "files-api-2025-04-14"
 _BATCH: Final = "msgbatch_"
-"""How the ids of batches begin, which name their results as well."""
+"""Prefix of batch ids, which also identify the batch's results."""
 
 
 def _headers(target: Target, *betas: str) -> HeaderPairs:
@@ -56,7 +56,7 @@ def _file(told: Mapping[str, Json]) -> dict[str, Json]:
 
 
 class NewFile:
-    """`expires_in_seconds` passes."""
+    """Anthropic's `expires_in_seconds` passes through."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if body.get("purpose") == "batch":
@@ -73,7 +73,7 @@ class NewFile:
 
 
 class Files:
-    """`limit`; `after` is the cursor that an earlier list gave."""
+    """`limit` is supported; `after` is the cursor from an earlier list."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         query = {{"after": "page"}.get(name, name): value for name, value in given(body, "purpose").items()}
@@ -101,7 +101,7 @@ class FileDelete:
 
 
 class Content:
-    """What a tool made, or the results of a batch by its id: those in OpenAI's lines."""
+    """A file made by a tool, or a batch's results by its id, as OpenAI's lines."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if str(body["id"]).startswith(_BATCH):
@@ -109,7 +109,7 @@ class Content:
         return _asked(target, "GET", f"/files/{_id(body)}/content", {}, _FILES_BETA)
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is bytes."""
+        """Never called: the response is bytes."""
         return dict(answer)
 
     def content(self, told: bytes, body: Body, target: Target) -> bytes:
@@ -165,7 +165,7 @@ def _batch(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewBatch:
-    """`input_file_id` is the file itself. Betas that its calls need are asked for together."""
+    """`input_file_id` is the file itself. The betas of all calls are requested together."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return at_once(self.writing(body, target))
@@ -195,7 +195,7 @@ class NewBatch:
 
 
 class Batches:
-    """`limit`; `after` and `before` are ids."""
+    """`limit` is supported; `after` and `before` are ids."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         query = {{"after": "after_id", "before": "before_id"}.get(name, name): value for name, value in given(body).items()}

@@ -1,9 +1,11 @@
-"""Batches of Vertex AI and of Bedrock in OpenAI's words, with the cloud's own fields beside them.
+"""Batches on Vertex AI and Bedrock in OpenAI's format, plus the cloud's own fields.
 
-The calls stand in the caller's own bucket or table, in the cloud's own lines, and the answers are written there; `kept_s3` and `kept_gcs`
-put files there. Vertex: cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs, fields and states as
-google-genai 3.4.0 has them. Bedrock: the operations …ModelInvocationJob of botocore 1.44.5's service model, 2023-04-20. Vertex's ids and
-places for answers are those of litellm 1.106.2; of Bedrock's job litellm tells the folder, this the file (both read 2026-11-29).
+Calls are read from the caller's own bucket or table in the cloud's line format, and results are written there;
+`kept_s3` and `kept_gcs` upload the files. Vertex AI:
+cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.batchPredictionJobs, fields and states as
+google-genai 3.4.0 has them. Bedrock: the …ModelInvocationJob operations in botocore 1.44.5's service model, 2023-04-20.
+Vertex AI's ids and result locations are LiteLLM 1.106.2's. For Bedrock, LiteLLM reports the result folder, headrace the
+file (both read 2026-11-29).
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def _asked(target: Target, method: str, path: str, query: Mapping[str, Json] = {
 
 
 def _source(body: Body, target: Target, *schemes: str) -> str:
-    """Where the calls stand."""
+    """The location of the batch's calls."""
     source = body["input_file_id"]
     if not isinstance(source, str) or not source.startswith(schemes):
         kinds = " or ".join(f"{scheme}…" for scheme in schemes)
@@ -56,7 +58,7 @@ def _display_name(body: Body) -> str | None:
 
 
 def _told(told: Mapping[str, Any], **said: Json) -> dict[str, Json]:
-    """A batch in OpenAI's fields. `ended` is when it ended, however it did."""
+    """A batch in OpenAI's format. `ended` is the time it ended, whatever its status."""
     ended, status = said.pop("ended", None), said["status"]
     ends = {f"{name}_at": ended if name == status else None for name in ("completed", "cancelled", "expired", "failed")}
     return {
@@ -114,8 +116,8 @@ def _job(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewJob:
-    """The model is `model=`, or stands in the file's path as litellm's uploads have it. Answers come beside the calls, unless
-    `outputConfig` says where else."""
+    """The model is `model=`, or in the file's path as LiteLLM's uploads have it. Results are written next to the calls
+    unless `outputConfig` gives another location."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if "googleapis.com" in target.base_url and "/projects/" not in target.base_url:
@@ -150,7 +152,7 @@ class NewJob:
 
 
 class Jobs:
-    """`limit`; `after` is the list's `nextPageToken`."""
+    """`limit` is supported; `after` is the list's `nextPageToken`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         names = {"limit": "pageSize", "after": "pageToken"}
@@ -175,7 +177,7 @@ class Job:
 
 
 class JobCancel:
-    """The answer is empty."""
+    """The response is empty."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked(target, "POST", f"{_job_path(body)}:cancel")
@@ -199,7 +201,7 @@ _STATUSES: Final = {
 
 
 def _of_the_service(target: Target) -> Target:
-    """Jobs are ordered of Bedrock itself, models are asked of its runtime."""
+    """The target for jobs, which are managed by Bedrock itself rather than its runtime endpoint."""
     return structs.replace(target, base_url=target.base_url.replace("bedrock-runtime", "bedrock", 1))
 
 
@@ -207,10 +209,11 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
     source = ((told.get("inputDataConfig") or {}).get("s3InputDataConfig") or {}).get("s3Uri") or ""
     folder = ((told.get("outputDataConfig") or {}).get("s3OutputDataConfig") or {}).get("s3Uri") or ""
     status, id = _STATUSES.get(str(told.get("status")), "validating"), str(told["jobArn"])
-    # A folder named like the job, in it one file for each file of calls, named like that with .out, and manifest.json.out. AWS's page
-    # (docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html) names manifest.json.out and not the folder; AWS's sample
-    # (github.com/aws-samples/amazon-bedrock-samples, batch-inference-launch-and-compare-jobs.ipynb) reads *.jsonl.out from a job's
-    # folder, and others' programs the whole path as it is here. Read 2026-11-29, tried on the simulator only.
+    # Results are in a folder named after the job: one file per input file, named after it with .out appended, and manifest.json.out.
+    # AWS's page (docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-results.html) mentions manifest.json.out but not the
+    # folder; AWS's sample (github.com/aws-samples/amazon-bedrock-samples, batch-inference-launch-and-compare-jobs.ipynb) reads
+    # *.jsonl.out from a job's folder, and third-party programs use the whole path as here. Read 2026-11-29; only tested with the
+    # simulator.
     file = source.rpartition("/")[2]
     output = f"{folder.rstrip('/')}/{id.rpartition('/')[2]}/{f'{file}.out' if file else ''}"
     done, failed = (int(told.get(f"{name}RecordCount") or 0) for name in ("success", "error"))
@@ -231,9 +234,9 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewInvocation:
-    """Answers come beside the calls, in a folder that the job makes, unless `s3_output_bucket_name` or `outputDataConfig` says where else;
-    those of a file that `create_file` made come to a folder of answers. A job's name is its `metadata`'s `display_name`, else one that no
-    other job has: the same calls may be ordered again."""
+    """Results are written to a new folder next to the calls, unless `s3_output_bucket_name` or `outputDataConfig` gives
+    another location; for files uploaded with `create_file`, to a folder for results. The job's name is `display_name`
+    in `metadata`, otherwise a unique one, so that the same calls can be submitted again."""
 
     takes: Final = {
         "aws_batch_role_arn": "AWS_BATCH_ROLE_ARN",
@@ -280,13 +283,13 @@ class NewInvocation:
 
 
 def _hours(window: Json) -> int | None:
-    """A window in hours as a job may have it (24 to 168); None for any other, which leaves AWS's own."""
+    """A completion window as hours, if a job supports it (24 to 168); None for any other, so that AWS's default applies."""
     hours = int(window[:-1]) if isinstance(window, str) and re.fullmatch(r"\d{1,3}h", window) else 0
     return hours if 24 <= hours <= 168 else None
 
 
 class Invocations:
-    """`limit`; `after` is the list's `nextToken`."""
+    """`limit` is supported; `after` is the list's `nextToken`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         names = {"limit": "maxResults", "after": "nextToken"}
@@ -312,7 +315,7 @@ class Invocation:
 
 
 class InvocationStop:
-    """The answer has no body."""
+    """The response has no body."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked(_of_the_service(target), "POST", f"{_invocation_path(body)}/stop")
@@ -321,7 +324,7 @@ class InvocationStop:
         return {"id": body["id"], "object": "batch", "status": "cancelling"}
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: there is nothing to read."""
+        """Never called: the response has no body."""
         return dict(answer)
 
 

@@ -1,8 +1,9 @@
-"""Files of Vertex AI in OpenAI's words: they stand in your own bucket of Cloud Storage, and calls of a batch in Vertex's own lines.
+"""Vertex AI's files in OpenAI's format, stored in the caller's Cloud Storage bucket. Batch input files are converted to
+Vertex AI's format.
 
-Addresses, uploads of two parts, `alt=media`, `md5Hash`, `prefix`, `startOffset`, `pageToken` and `maxResults` are those of
-google-cloud-storage 3.17.1 (`blob.py`, `client.py`, `_media/_upload.py`; read 2026-11-29), which speaks the JSON API.
-Options, variables and names of objects are litellm 1.106.2's (llms/vertex_ai/files; read 2026-11-29).
+URLs, multipart uploads, `alt=media`, `md5Hash`, `prefix`, `startOffset`, `pageToken` and `maxResults` are those of
+google-cloud-storage 3.17.1 (`blob.py`, `client.py`, `_media/_upload.py`; read 2026-11-29), which uses the JSON API.
+Options, environment variables and object names are LiteLLM 1.106.2's (llms/vertex_ai/files; read 2026-11-29).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _BUCKET: Final = BUCKETS["vertex"]
 _TAKES: Final = {**_BUCKET, "gcs_endpoint_url": "STORAGE_EMULATOR_HOST"}
 
 LARGEST: Final = 5 << 40
-"""Bytes of an object, 5 TiB (cloud.google.com/storage/quotas, read 2026-11-29)."""
+"""Maximum object size in bytes, 5 TiB (cloud.google.com/storage/quotas, read 2026-11-29)."""
 
 
 def _endpoint(body: Body, target: Target) -> str:
@@ -43,7 +44,7 @@ def _endpoint(body: Body, target: Target) -> str:
 
 
 def _asked(method: str, path: str, body: Body, target: Target, type: str = "", upload: Upload | None = None) -> HttpRequest:
-    """A request to Cloud Storage, which takes Google's credentials alone: a key of Vertex AI's does not go there."""
+    """A request to Cloud Storage, without the target's headers: it takes Google credentials only, never a Vertex AI key."""
     headers = (("content-type", type),) if type else ()
     return HttpRequest(method, f"{_endpoint(body, target)}{path}", headers, upload=upload, storage="")
 
@@ -69,8 +70,8 @@ def _file(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewFile:
-    """A file of calls goes up in Vertex's own lines, any other as it is, behind a description that has its hash; a large one
-    in parts, behind which one can go on."""
+    """Batch input files are converted to Vertex AI's format, other files uploaded unchanged. The object's metadata,
+    with its hash, precedes the content. Large files are uploaded in parts and can be resumed."""
 
     takes: Final = _TAKES
 
@@ -108,13 +109,14 @@ class NewFile:
 
 
 def _model(name: str) -> str:
-    """A model's name as a folder. The version behind an @ belongs to it: the batch is ordered by what stands here."""
+    """A model's name as a folder name. The version after an @ is kept, because the batch takes its model from this name."""
     plain, mark, version = name.partition("@")
     return component(plain, "model") + (f"@{component(version)}" if mark else "")
 
 
 class Files:
-    """What `create_file` has put there, and answers beside it. `limit`; `after` is an id or the list's `nextPageToken`."""
+    """Files uploaded with `create_file`, and results next to them. `limit` is supported; `after` is an id or the list's
+    `nextPageToken`."""
 
     takes: Final = _TAKES
 
@@ -122,7 +124,7 @@ class Files:
         buckets = buckets_of("gs://", body, target, _BUCKET)
         query = {"prefix": buckets[0].folder + _OURS}
         limit, after = body.get("limit"), body.get("after")
-        if _is_id(after):  # from which the list begins: one more
+        if _is_id(after):  # the list begins with it, so one more is needed
             query["startOffset"] = place_of(after, buckets, target).name
             limit = limit and int(str(limit)) + 1
         elif after:
@@ -154,7 +156,7 @@ class File:
 
 
 class FileDelete:
-    """The answer has no body."""
+    """The response has no body."""
 
     takes: Final = _TAKES
 
@@ -165,12 +167,12 @@ class FileDelete:
         return {"id": body["id"], "object": "file", "deleted": True}
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: there is nothing to read."""
+        """Never called: the response has no body."""
         return dict(answer)
 
 
 class Content:
-    """The bytes of an object; a batch's answers in OpenAI's lines."""
+    """An object's bytes; a batch's results as OpenAI's lines."""
 
     takes: Final = _TAKES
 
@@ -178,7 +180,7 @@ class Content:
         return _asked("GET", f"{_at(body, target)}?alt=media", body, target)
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is bytes."""
+        """Never called: the response is bytes."""
         return dict(answer)
 
     def content(self, told: bytes, body: Body, target: Target) -> bytes:

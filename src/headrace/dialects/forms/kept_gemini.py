@@ -1,7 +1,7 @@
-"""Gemini's files and batches in OpenAI's words, with Gemini's own fields beside them.
+"""Gemini's files and batches in OpenAI's format, plus Gemini's own fields.
 
-ai.google.dev/api/files and …/batch-api; paths, states and fields as google-genai 3.4.0 has them; exchanges 1a188f87e2819921 and
-c7e0319c4ad69599. A file is named by its address, as litellm names it, and may be asked for by its short name as well.
+ai.google.dev/api/files and …/batch-api; paths, states and fields as google-genai 3.4.0 has them; exchanges
+1a188f87e2819921 and c7e0319c4ad69599. A file's id is its URL, as in LiteLLM; its short name is accepted too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LISTED: Final = {"limit": "pageSize", "after": "pageToken"}
 
 
 def _place(id: Json, kind: str) -> str:
-    """`files/abc` and `batches/abc`, of a name with or without its kind, or of a whole address."""
+    """The path `files/abc` or `batches/abc`, for a name with or without its kind, or a whole URL."""
     name = str(id).partition("?")[0].rstrip("/").rpartition("/")[2]
     return f"{kind}/{quote(name, safe='')}"
 
@@ -61,7 +61,7 @@ def _file(told: Mapping[str, Json], purpose: Json = None) -> dict[str, Json]:
 
 
 class NewFile:
-    """One form with the file's description and its bytes. A file of calls goes up in Gemini's own lines."""
+    """A multipart request with the file's metadata and content. Batch input files are converted to Gemini's format."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return at_once(self.writing(body, target))
@@ -91,7 +91,7 @@ def _in_lines(file: FormFile, target: Target) -> Steps[Spool]:
 
 
 class Files:
-    """`limit`; `after` is the list's `nextPageToken`."""
+    """`limit` is supported; `after` is the list's `nextPageToken`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked(target, "GET", "files", _listed(body, "purpose"))
@@ -111,7 +111,7 @@ class File:
 
 
 class FileDelete:
-    """The answer is empty."""
+    """The response is empty."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked(target, "DELETE", _place(body["id"], "files"))
@@ -121,8 +121,8 @@ class FileDelete:
 
 
 class Content:
-    """What Gemini made: files that were uploaded it does not give back. Results of a batch, by their file or the batch's own name,
-    come in OpenAI's lines."""
+    """Files made by Gemini, which does not return uploaded ones. A batch's results, by their file or the batch's name,
+    are returned as OpenAI's lines."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if str(body["id"]).startswith("batches/"):
@@ -130,7 +130,7 @@ class Content:
         return _asked(target, "GET", f"{_place(body['id'], 'files')}:download", {"alt": "media"})
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is bytes."""
+        """Never called: the response is bytes."""
         return dict(answer)
 
     def content(self, told: bytes, body: Body, target: Target) -> bytes:
@@ -145,7 +145,7 @@ class Content:
 
 
 def _line(raw: bytes) -> Any:
-    """A result; None for what is none."""
+    """A result line; None for any other line."""
     try:
         line = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -216,7 +216,7 @@ def _batch(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewBatch:
-    """The model stands in the address, so a batch has one. Of `metadata` Gemini keeps a `display_name`."""
+    """The model is in the URL, so a batch has a single one. Of `metadata`, Gemini keeps `display_name`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if target.model == "-":
@@ -234,7 +234,7 @@ class NewBatch:
 
 
 class Batches:
-    """`limit`; `after` is the list's `nextPageToken`."""
+    """`limit` is supported; `after` is the list's `nextPageToken`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked(target, "GET", "batches", _listed(body))
@@ -254,7 +254,7 @@ class Batch:
 
 
 class BatchCancel:
-    """The answer is empty."""
+    """The response is empty."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked(target, "POST", f"{_place(body['id'], 'batches')}:cancel")

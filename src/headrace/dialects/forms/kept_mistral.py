@@ -1,4 +1,5 @@
-"""Mistral's batches in OpenAI's words, with Mistral's own fields beside them: its files and lines of results are OpenAI's as they are.
+"""Mistral's batches in OpenAI's format, plus Mistral's own fields. Its files and result lines are in OpenAI's format
+already.
 
 docs.mistral.ai/api/#tag/batch, types of mistralai 3.7.0, exchange 4d9226e50fe349df.
 """
@@ -62,7 +63,7 @@ def _hours(window: Json) -> int:
 
 
 class NewBatch:
-    """`model` answers all calls, whatever their lines name; without one each line's own does."""
+    """A given `model` is used for all calls, whatever their lines say; otherwise each line's own."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         job = {"input_files": [body["input_file_id"]], "timeout_hours": _hours(body.get("completion_window", "24h"))}
@@ -74,7 +75,7 @@ class NewBatch:
 
 
 class Batches:
-    """`limit` is `page_size`; `page` passes."""
+    """`limit` becomes `page_size`; `page` passes through."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if body.get("after") is not None:
@@ -88,7 +89,7 @@ class Batches:
 
 
 class Batch:
-    """`inline=True` brings the results along, as `outputs`."""
+    """With `inline=True`, results are included as `outputs`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         query = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given(body, "id").items()}

@@ -1,7 +1,9 @@
-"""Files of Bedrock in OpenAI's words: they stand in your own bucket of S3, and calls of a batch in Bedrock's own lines.
+"""Bedrock's files in OpenAI's format, stored in the caller's S3 bucket. Batch input files are converted to Bedrock's
+format.
 
-docs.aws.amazon.com/AmazonS3/latest/API (PutObject, GetObject, DeleteObject, ListObjectsV2) and botocore 1.44.5's model of them. Options,
-variables and names of objects are litellm 1.106.2's, whose llms/bedrock/files asks with the bucket in the path as well (read 2026-11-29).
+docs.aws.amazon.com/AmazonS3/latest/API (PutObject, GetObject, DeleteObject, ListObjectsV2) and botocore 1.44.5's model
+of them. Options, environment variables and object names are LiteLLM 1.106.2's, whose llms/bedrock/files uses path-style
+URLs too (read 2026-11-29).
 """
 
 from __future__ import annotations
@@ -31,15 +33,16 @@ _CALLS: Final = "litellm-bedrock-files-"
 _UPLOADS: Final = "litellm-bedrock-files/"
 ANSWERS: Final = "litellm-batch-outputs/"
 _OURS: Final = "litellm-b"
-"""What all three begin with."""
+"""The common prefix of all three."""
 _CONVERSE: Final = ".converse.jsonl"
-"""How the name of a file ends whose calls are Converse's."""
+"""The ending of object names for input files in Converse's format."""
 
 _MADE: Final = re.compile(rf"(?:.*/)?{_CALLS}(?P<model>.+)-[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}(?P<end>\.[a-z.]+)")
 
 LARGEST: Final = 5 << 40
-"""Bytes of an object, of which S3 takes larger ones by now (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read
-2026-11-29); of a file of calls Bedrock takes 1 GB (AWS's quotas, from memory)."""
+"""Maximum object size in bytes. S3 now accepts larger objects
+(docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read 2026-11-29); Bedrock's limit for an input file is 1 GB
+(AWS's quotas, from memory)."""
 
 _BUCKET: Final = BUCKETS["bedrock"]
 _ANSWERED: Final = {"s3_output_bucket_name": "AWS_S3_OUTPUT_BUCKET_NAME"}
@@ -55,9 +58,10 @@ _TAKES: Final = {
 
 
 def made_for(source: str) -> tuple[str, bool] | None:
-    """The model of a file of calls that `create_file` made, empty where its name does not tell, and whether they are Converse's.
+    """For an input file uploaded with `create_file`: its model, "" if not known from the name, and whether it is in
+    Converse's format.
 
-    None for any other file. A version's colon stands as a hyphen there.
+    None for any other file. In the object name, a hyphen replaces the colon before a model's version.
     """
     found = _MADE.fullmatch(source)
     if found is None:
@@ -71,7 +75,7 @@ _NOTHING: Final = hashlib.sha256(b"").hexdigest()
 
 
 def _region(body: Body, target: Target) -> str:
-    """The bucket's region: its own, the calls', the one in the address of the calls."""
+    """The bucket's region: `s3_region_name`, the calls' region, or the one in the calls' URL."""
     said = body.get("s3_region_name") or body.get("aws_region_name")
     if not said and (found := _REGION.search(target.base_url.partition("/v1")[0])):
         said = found[0]
@@ -101,7 +105,7 @@ def _asked(
     upload: Upload | None = None,
     said: bytes = b"",
 ) -> HttpRequest:
-    """A request to S3, which is signed with the hash of its body. Nothing that opens Bedrock goes there."""
+    """A request to S3, signed with the hash of its body. Bedrock credentials are not sent."""
     region = _region(body, target)
     owner = {"x-amz-expected-bucket-owner": str(body["s3_bucket_owner"])} if body.get("s3_bucket_owner") else {}
     known = tuple({"x-amz-content-sha256": hash, **owner, **headers}.items())
@@ -109,7 +113,7 @@ def _asked(
 
 
 def _buckets(body: Body, target: Target) -> list[Bucket]:
-    """Where files may be: in the bucket that is theirs, and in that of the answers."""
+    """The buckets that may hold files: the one for uploads and the one for results."""
     return buckets_of("s3://", body, target, {**_BUCKET, **_ANSWERED})
 
 
@@ -128,18 +132,18 @@ def _purpose_of(id: str) -> str:
 
 
 class _Read:
-    """What asks S3, whose answers are no JSON."""
+    """Base for S3 requests, whose responses are not JSON."""
 
     takes: Final = _TAKES
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked."""
+        """Never called: responses are not JSON."""
         return dict(cast("Mapping[str, Json]", answer))
 
 
 class NewFile(_Read):
-    """A file of calls goes up in Bedrock's own lines, any other as it is; it is hashed before, and read again while it is sent,
-    a large one in parts."""
+    """Batch input files are converted to Bedrock's format, other files uploaded unchanged. The content is hashed first
+    and read again while it is sent. Large files are uploaded in parts."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return at_once(self.writing(body, target))
@@ -179,7 +183,7 @@ class NewFile(_Read):
 
 
 def _of_the_object(path: str, body: Body, target: Target) -> Asked:
-    """What asks for an upload's steps."""
+    """Builds the requests of a multipart upload."""
 
     def asked(method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "", span: str = "") -> HttpRequest:
         hash = hash or hashlib.sha256(said).hexdigest()
@@ -196,7 +200,7 @@ def _moment(said: str | None) -> int | None:
 
 
 class File(_Read):
-    """One byte of the object is asked for: its headers tell the rest, and reading is all that it takes leave for."""
+    """Requests one byte of the object: its headers describe the file, and only read permission is needed."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked("GET", _at(body, target), body, target, {"range": "bytes=0-0"})
@@ -210,7 +214,7 @@ class File(_Read):
 
 
 class FileDelete(_Read):
-    """S3 does not tell whether there was one."""
+    """S3 does not report whether the object existed."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked("DELETE", _at(body, target), body, target, {})
@@ -220,7 +224,8 @@ class FileDelete(_Read):
 
 
 class Files(_Read):
-    """What `create_file` and batches have put there; `purpose="batch_output"`: in the bucket of the answers. `limit`; `after` is an id."""
+    """Files uploaded with `create_file`, and batch results; `purpose="batch_output"` lists the bucket for results.
+    `limit` is supported; `after` is an id."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         purpose = body.get("purpose")
@@ -252,7 +257,7 @@ class Files(_Read):
 
 
 class Content(_Read):
-    """The bytes of an object; a batch's answers in OpenAI's lines."""
+    """An object's bytes; a batch's results as OpenAI's lines."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked("GET", _at(body, target), body, target, {})

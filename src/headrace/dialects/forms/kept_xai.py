@@ -1,7 +1,7 @@
-"""xAI's batches in OpenAI's words, with xAI's own fields beside them: its files and the lines of calls are OpenAI's as they are.
+"""xAI's batches in OpenAI's format, plus xAI's own fields. Its files and input lines are in OpenAI's format already.
 
-docs.x.ai, batch API, as litellm 1.106.2 has it; exchange 3aa2c0c7548c6c2c. Counters tell how far a batch is; results are asked for by the
-batch's id, page by page.
+docs.x.ai, batch API, as LiteLLM 1.106.2 has it; exchange 3aa2c0c7548c6c2c. Progress is reported by counters; results
+are fetched by the batch's id, page by page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from headrace.types import Json
 from headrace.wire import HttpRequest, HttpResponse
 
 _PAGE: Final = 1000
-"""Results asked for at once."""
+"""Results per page."""
 
 
 def _asked(target: Target, method: str, path: str, query: Mapping[str, Json] = {}) -> HttpRequest:
@@ -83,7 +83,7 @@ class NewFile:
 
 
 class Files:
-    """`limit`; `after` is the list's `pagination_token`."""
+    """`limit` is supported; `after` is the list's `pagination_token`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked(target, "GET", "/files", _listed(given(body, "purpose")))
@@ -93,7 +93,7 @@ class Files:
 
 
 class File:
-    """One file, shown or deleted."""
+    """Retrieves or deletes one file."""
 
     def __init__(self, method: str) -> None:
         self._method = method
@@ -106,7 +106,7 @@ class File:
 
 
 class NewBatch:
-    """Of `metadata` xAI keeps a `name`."""
+    """Of `metadata`, xAI keeps `name`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         kept = body.get("metadata")
@@ -119,7 +119,7 @@ class NewBatch:
 
 
 class Batches:
-    """`limit`; `after` is the list's `pagination_token`."""
+    """`limit` is supported; `after` is the list's `pagination_token`."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return _asked(target, "GET", "/batches", _listed(given(body)))
@@ -147,7 +147,7 @@ class BatchCancel:
 
 
 class Content:
-    """A file, or the results of a batch by its id: those in OpenAI's lines."""
+    """A file, or a batch's results by its id, as OpenAI's lines."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if not _is_batch(body):
@@ -165,7 +165,7 @@ class Content:
         return Next("page", page, keeps=True)
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is bytes."""
+        """Never called: the response is bytes."""
         return dict(answer)
 
     def content(self, told: bytes, body: Body, target: Target) -> bytes:
@@ -184,7 +184,7 @@ def _is_batch(body: Body) -> bool:
 
 
 def _line(told: Mapping[str, Any]) -> dict[str, Json]:
-    """xAI puts an answer into a field named after its endpoint, whatever that is."""
+    """A result as OpenAI's line. xAI nests the response in a field named after its endpoint."""
     name, result = str(told["batch_request_id"]), told.get("batch_result") or {}
     answer: Any = next(iter((result.get("response") or {}).values()), None)
     said: dict[str, Json] = {"id": f"batch_req_{name}", "custom_id": name, "response": None, "error": None}

@@ -1,4 +1,4 @@
-"""Files of calls: OpenAI's lines as a provider's requests, and a provider's results as OpenAI's lines."""
+"""Batch files: converts OpenAI's lines to a provider's requests, and a provider's results to OpenAI's lines."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from headrace.types import ChatRequest, EmbeddingRequest, Json
 from headrace.wire import Headers, HttpRequest, HttpResponse
 
 CHATS: Final = "/v1/chat/completions"
-"""What the lines of a file may ask for."""
+"""The endpoint that lines call."""
 EMBEDDINGS: Final = "/v1/embeddings"
-"""What they may ask of some models besides."""
+"""The endpoint that lines call for embedding models."""
 
 
 class Line(Struct, frozen=True):
-    """One call of a file, as its provider takes it."""
+    """One call of a batch file, as its provider's request."""
 
     number: int
     custom_id: str
@@ -46,9 +46,9 @@ _decode: Final = msgspec.json.Decoder(_Asked).decode
 def lines_of(
     file: Any, dialect: str | Callable[[str], str], target: Target, embedder: Callable[[str], str | None] = lambda model: None
 ) -> Iterator[Line]:
-    """The chats of a file in OpenAI's words, each written in a dialect: the same for all, or by its model.
+    """The calls of a batch file in OpenAI's format, each translated to a dialect: a fixed one, or one chosen by model.
 
-    embedder: the form of a model's embeddings, which its lines may ask for then in place of chats.
+    embedder: returns the embedding format of a model, or None for chat models.
 
     Raises BadRequestError that names the line.
     """
@@ -101,33 +101,33 @@ def _read(line: bytes, number: int, dialect: str | Callable[[str], str], target:
 
 
 def answered(custom_id: str, body: Json, dialect: str, target: Target) -> dict[str, Json]:
-    """A result that came, as OpenAI's line. Raises HeadraceError for one that cannot be read."""
+    """A successful result as OpenAI's line. Raises HeadraceError for an unreadable one."""
     told = HttpResponse(200, Headers(), msgspec.json.encode(body))
     chat = Translation(load(dialect), target, ChatRequest(model=target.model, messages=()), "chat").read(told)
     return _line(custom_id, 200, chat.get("id"), chat)
 
 
 def embedded(custom_id: str, body: Json, embedder: str, target: Target) -> dict[str, Json]:
-    """The same of embeddings."""
+    """The same for embeddings."""
     told = HttpResponse(200, Headers(), msgspec.json.encode(body))
     asked = EmbeddingRequest(model=target.model, input="")
     return _line(custom_id, 200, None, Translation(load(embedder), target, asked, "embeddings").read(told))
 
 
 def unread(custom_id: str, body: Json) -> dict[str, Json]:
-    """A result in words that nobody here knows, as it came."""
+    """A result in an unknown format, unchanged."""
     return _line(custom_id, 200, None, body)
 
 
 def failed(custom_id: str, error: Mapping[str, Json], target: Target) -> dict[str, Json]:
-    """A call that failed, in the provider's words of it, as OpenAI's line: with the status it would have had as a call of its own."""
+    """A failed call as OpenAI's line, with the HTTP status it would have had outside a batch. error: in the provider's format."""
     failure = read_error_inside(error, provider=target.provider, model=target.model)
     said = {"message": failure.message.removeprefix(f"{target.provider}: "), "type": failure.code, "param": failure.param, "code": None}
     return _line(custom_id, POLICY[failure.kind].status, error.get("request_id"), {"error": said})
 
 
 def never_ran(custom_id: str, why: str) -> dict[str, Json]:
-    """A call that was never made: the batch ended before."""
+    """A call that was never run because the batch ended first."""
     said = {"message": f"the request was {why}", "type": "invalid_request_error", "param": None, "code": f"batch_{why}"}
     return _line(custom_id, POLICY[Kind.BAD_REQUEST].status, None, {"error": said})
 
@@ -138,7 +138,7 @@ def _line(custom_id: str, status: int, request_id: Json, body: Json) -> dict[str
 
 
 def lines_in(told: bytes) -> Iterator[bytes]:
-    """The lines of a reply that are not empty, one by one."""
+    """The non-empty lines of a response, one by one."""
     start = 0
     while start < len(told):
         end = told.find(b"\n", start)
@@ -149,7 +149,7 @@ def lines_in(told: bytes) -> Iterator[bytes]:
 
 
 def joining(lines: Iterable[dict[str, Json]]) -> Steps[bytes]:
-    """Lines as a file, one in each step."""
+    """The lines joined into a file, in steps of one line."""
     made = []
     for line in lines:
         made.append(msgspec.json.encode(line) + b"\n")

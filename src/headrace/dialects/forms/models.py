@@ -1,4 +1,4 @@
-"""The models that a provider lists, in OpenAI's words with the provider's own beside them: Anthropic and Gemini have lists of their own."""
+"""Model lists in OpenAI's format, plus the provider's own fields, for Anthropic and Gemini, which have list APIs of their own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _listed(answer: Json, field: str) -> list[Mapping[str, Any]]:
 
 
 class Anthropic:
-    """`limit`, `after_id` and `before_id`; OpenAI's `after` is the second (exchange 0632574c2c4ab970)."""
+    """`limit`, `after_id` and `before_id` are supported; OpenAI's `after` becomes `after_id` (exchange 0632574c2c4ab970)."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         names = {name.lower() for name, _ in target.headers}
@@ -48,9 +48,9 @@ class Anthropic:
 
 
 class Gemini:
-    """`pageSize` and `pageToken`; OpenAI's `limit` and `after` are these (exchanges 1fad30f65f2df5ec, 5649ea77cde0d4d5).
+    """OpenAI's `limit` and `after` become `pageSize` and `pageToken` (exchanges 1fad30f65f2df5ec, 5649ea77cde0d4d5).
 
-    `nextPageToken` of an answer is the next call's `after`.
+    A response's `nextPageToken` is the next call's `after`.
     """
 
     def write(self, body: Body, target: Target) -> HttpRequest:

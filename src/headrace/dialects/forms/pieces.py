@@ -1,4 +1,4 @@
-"""Streams of models that complete one text, as the chunks of OpenAI's text completions."""
+"""Streams of text completion models as OpenAI's text completion chunks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headrace.wire import Frame
 
 
 class Made(Struct, frozen=True):
-    """One of the texts that an answer holds, or a piece of it."""
+    """One of a response's texts, or a piece of it."""
 
     text: str
     finish: str | None = None
-    """In OpenAI's words; None while it goes on."""
+    """OpenAI's finish reason; None while the text continues."""
     index: int = 0
     extra: Mapping[str, Json] = {}
 
@@ -32,23 +32,27 @@ class Made(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """What an answer, or an event of a stream, says."""
+    """The contents of a response or stream event."""
 
     made: tuple[Made, ...]
     usage: dict[str, int] | None = None
     rest: Mapping[str, Json] = {}
     over: bool = False
-    """Whether nothing follows, although no text says why it ends."""
+    """Whether the stream is complete although no text has a finish reason."""
 
     def body(self, model: str) -> dict[str, Json]:
-        """As OpenAI says it."""
+        """As a text completion in OpenAI's format."""
         counted = {"usage": self.usage} if self.usage else {}
         said = {"id": "", "object": "text_completion", "created": 0, "model": model}
         return {**said, **self.rest, "choices": [made.choice for made in self.made], **counted}
 
 
 class Pieces:
-    """`read` makes of an event what it says. Raises BadRequestError, LookupError, TypeError or ValueError for one that says nothing."""
+    """Turns a stream's events into chunks.
+
+    `read` returns an event's contents, and raises BadRequestError, LookupError, TypeError or ValueError for an invalid
+    one.
+    """
 
     def __init__(self, read: Callable[[Any], Told], body: Body, target: Target) -> None:
         self._read = read
@@ -61,7 +65,7 @@ class Pieces:
         self.said: Said | None = None
 
     def chunks(self, frame: Frame, *, last: bool = False) -> Sequence[dict[str, Any]]:
-        """last: the frame was not ended properly, so what cannot be read is the stream's cut."""
+        """last: the frame was not terminated, so unreadable data means truncation."""
         if frame.data == b"[DONE]":
             return ()
         event: Any = None
@@ -95,7 +99,7 @@ class Pieces:
         return chunk
 
     def rest(self) -> Sequence[dict[str, Any]]:
-        """Raises TruncatedStream where a text has not ended."""
+        """Raises TruncatedStream unless every text has ended."""
         if not self._over and not (self._begun and self._ended >= self._begun):
             text = f"{self._target.provider}: the stream broke off before it was done"
             raise error_of(Failure(Kind.TRUNCATED, text, provider=self._target.provider, model=self._target.model))
@@ -103,7 +107,7 @@ class Pieces:
 
 
 def _most(one: dict[str, Any] | None, other: Mapping[str, int] | None) -> dict[str, Any] | None:
-    """Of counts that come one by one or grow, the last."""
+    """The latest counts: they may arrive one at a time or grow."""
     if one is None or other is None:
         return one if other is None else dict(other)
     counts = {name: max(one[name], other[name]) for name in ("prompt_tokens", "completion_tokens")}

@@ -1,7 +1,7 @@
-"""Replicate's predictions: texts and images, asked after until they are done; texts also as a stream of their own.
+"""Replicate's predictions: texts and images, polled until done; texts also as a stream.
 
-replicate.com/docs/reference/http (read 2026-11), exchanges fa9928467dc86ca2 and 14b94a3763a5ad4b. Each model has parameters of its own:
-they pass as they are given.
+replicate.com/docs/reference/http (read 2026-11), exchanges fa9928467dc86ca2 and 14b94a3763a5ad4b. Each model has its
+own parameters, which pass through.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from headrace.types import Json
 from headrace.wire import Frame, HttpRequest, HttpResponse
 
 _WAIT: Final = ("prefer", "wait=10")
-"""Seconds that the first answer is held back for a quick model's result."""
+"""Lets the first request wait up to 10 seconds for the result of a fast model."""
 
 
 def _predicted(target: Target, said: Mapping[str, Json], *, stream: bool = False) -> HttpRequest:
-    """A model, a version of one (`owner/name:version`), or a deployment (`deployments/owner/name`)."""
+    """A prediction request for a model, a version (`owner/name:version`) or a deployment (`deployments/owner/name`)."""
     name, _, version = target.model.partition(":")
     place = "" if version else f"/{quote(name, safe='/')}" if name.startswith("deployments/") else f"/models/{quote(name, safe='/')}"
     body = {"input": said, **({"version": version} if version else {}), **({"stream": True} if stream else {})}
@@ -49,14 +49,14 @@ def _after(response: HttpResponse, target: Target) -> Next | None:
 
 
 def _kind(why: str) -> Kind:
-    """Replicate's own codes stand at the end of its sentences: `(E005)` is its filter, `(E003)` a full line."""
+    """The kind of an error by Replicate's code at the end of its message: `(E005)` is the content filter, `(E003)` a full queue."""
     code = re.search(r"\((E\d{3,4})\)\s*$", why)
     known = {"E005": Kind.CONTENT_POLICY, "E003": Kind.OVERLOADED, "E004": Kind.OVERLOADED}
     return known.get(code[1], Kind.SERVER) if code else Kind.SERVER
 
 
 class Texts:
-    """`system` messages are `system_prompt`; the conversation, where it is longer than a question, is one text with who says what."""
+    """System messages go into `system_prompt`. A conversation longer than one message becomes a single text that labels the speakers."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         system, prompt = prompt_of(body, target)
@@ -75,7 +75,7 @@ class Texts:
         return answer_of(body, text, usage=usage, **rest)
 
     def opening(self, response: HttpResponse, body: Body, target: Target) -> tuple[HttpRequest, tuple[HttpRequest, ...]]:
-        """Where the stream is, and what takes the prediction back should its caller leave."""
+        """The request for the stream, and the one that cancels the prediction if the caller leaves."""
         urls = msgspec.json.decode(response.body)["urls"]
         if "stream" not in urls:
             raise broken(Kind.BAD_REQUEST, "the model has no stream: leave stream out", target)
@@ -87,7 +87,7 @@ class Texts:
 
 
 class TextChunks:
-    """Events `output`, `error` and `done` as OpenAI's chunks."""
+    """Turns `output`, `error` and `done` events into OpenAI's chunks."""
 
     def __init__(self, body: Body, target: Target) -> None:
         self._chat = "messages" in body
@@ -139,7 +139,7 @@ class TextChunks:
 
 
 class Images:
-    """`n` is `num_outputs`, `size` is `width` and `height`; a model that has neither refuses them."""
+    """`n` becomes `num_outputs`, and `size` becomes `width` and `height`. Models without these parameters reject them."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         said = given(body, "model", "n", "size", "quality", "response_format", "user")
