@@ -1,1 +1,1 @@
-"""Who can be called, and how: one row for each provider in `providers.toml`."""
+"""The providers headrace can call, and how: one row each in `providers.toml`."""

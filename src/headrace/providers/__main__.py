@@ -1,4 +1,4 @@
-"""`python -m headrace.providers`: the catalogue as a table."""
+"""`python -m headrace.providers` prints the catalogue as a table."""
 
 from __future__ import annotations
 

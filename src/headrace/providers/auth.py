@@ -1,4 +1,4 @@
-"""A key as the headers that show it."""
+"""Authentication headers for an API key."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from headrace.wire import HeaderPairs
 
 
 def headers_for(provider: Provider, key: str | None) -> HeaderPairs:
-    """The headers that open `provider`, none without a key.
+    """The headers that authenticate at `provider`; none without a key.
 
-    Raises ConfigurationError for a key that no header can carry, without repeating it.
+    Raises ConfigurationError, without repeating the key, for a key with characters that a header cannot contain.
     """
     if not key:
         return ()

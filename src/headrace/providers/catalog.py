@@ -1,4 +1,4 @@
-"""All providers' rows, and the way from a model's name to one of them."""
+"""The provider catalogue, and the resolution of a model's name to a provider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headrace.errors import BadRequestError, ConfigurationError
 from headrace.providers.rows import Auth, Evidence, Provider, Variant, split_url
 
 ANY_ADDRESS: Final = "custom_openai"
-"""The row for an address that speaks OpenAI and is not in the catalogue."""
+"""The row for OpenAI-compatible servers that are not in the catalogue."""
 
 
 _HERE: Final = ("localhost", "127.0.0.1", "::1", None)
@@ -32,7 +32,7 @@ class Catalog:
 
     def __init__(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
         self.revision = 0
-        """Counts the rows taken in, for whoever keeps what was read here."""
+        """Incremented with each added row, to invalidate caches."""
         self._rows: dict[str, Provider] = {}
         self._names: dict[str, str] = {}
         for name, row in rows.items():
@@ -42,12 +42,12 @@ class Catalog:
         return iter(tuple(self._rows.values()))
 
     def add(self, provider: Provider) -> None:
-        """Take a row in; one of the same name gives way to it. Raises ConfigurationError when another row has its name."""
+        """Adds a row, replacing one with the same name. Raises ConfigurationError if a name or alias belongs to another row."""
         spellings = (provider.name, *provider.aliases)
         for spelling in spellings:
             if (owner := self._names.get(spelling, provider.name)) != provider.name:
                 raise ConfigurationError(f"provider {provider.name!r}: the name {spelling!r} belongs to {owner!r}; choose another")
-        # New dicts, so that a thread which is walking the old ones is not disturbed.
+        # New dicts, so that a thread iterating over the old ones is not affected.
         self._rows = {**self._rows, provider.name: provider}
         self._names = {**self._names, **dict.fromkeys(spellings, provider.name)}
 
@@ -56,9 +56,9 @@ class Catalog:
         return None if name is None else self._rows[name]
 
     def at(self, base_url: str) -> Provider | None:
-        """The provider that answers at `base_url`: same host, and the path of a known address or below it, the longest.
+        """The provider at `base_url`: the same host, and the longest known path that contains it.
 
-        Nobody for an address of this machine: any server may answer there.
+        None for an address on this machine, where any server may be running.
         """
         if split_url(base_url).hostname in _HERE:
             return None
@@ -71,11 +71,11 @@ class Catalog:
         return max(within, key=lambda found: found[0])[1] if within else None
 
     def owner(self, model: str) -> Provider | None:
-        """The provider a bare model name belongs to, for the few that everybody knows."""
+        """The provider of a well-known bare model name."""
         return next((row for row in self._rows.values() if row.names and re.match(row.names, model)), None)
 
     def close_to(self, spelling: str) -> list[str]:
-        import difflib  # late: only an error needs it
+        import difflib  # lazy: only needed for an error
 
         return difflib.get_close_matches(spelling, self._names, n=3, cutoff=0.6)
 
@@ -93,7 +93,7 @@ _WHEN: Final = frozenset({"models", "at", "versions"})
 
 
 def _variant(name: str, own: Mapping[str, Any], changed: Mapping[str, Any]) -> Variant:
-    """A row's columns with those a variant changes."""
+    """A row's columns, overridden by those of a variant."""
     when = {column: changed[column] for column in _WHEN & changed.keys()}
     columns = {column: value for column, value in changed.items() if column not in _WHEN}
     return Variant(_provider(name, {**own, **columns}), **when)
@@ -107,9 +107,9 @@ def _within(url: str, known: str) -> bool:
 
 
 def shipped() -> Catalog:
-    """The catalogue as it comes, read anew."""
-    import tomllib  # late: most of what imports headrace calls nobody
-    from importlib.resources import files  # late as well
+    """The built-in catalogue, read anew."""
+    import tomllib  # lazy: most programs that import headrace call no provider
+    from importlib.resources import files  # lazy as well
 
     read = [tomllib.loads((files(__package__) / name).read_text("utf-8")) for name in ("providers.toml", "clouds.toml")]
     return Catalog({name: row for rows in read for name, row in rows.items()})
@@ -120,7 +120,7 @@ _own: Catalog | None = None
 
 
 def catalog() -> Catalog:
-    """The catalogue of this process, read when first asked for."""
+    """This process's catalogue, read on first use."""
     global _own
     if _own is None:
         with _lock:
@@ -129,7 +129,7 @@ def catalog() -> Catalog:
 
 
 def providers() -> tuple[Provider, ...]:
-    """Every provider that can be called, those registered at run time included."""
+    """Every known provider, including those registered at run time."""
     return tuple(catalog())
 
 
@@ -145,12 +145,12 @@ def register_provider(
     max_inputs: int = 0,
     speaks: Sequence[str] = (),
 ) -> Provider:
-    """Make `name/model` callable in this process; a row of the same name gives way.
+    """Make `name/model` callable in this process. Replaces an existing row with the same name.
 
-    api_key_env: the environment variables that may hold the key; without any, none is needed.
-    header: the header that takes the key, `Authorization: Bearer` unless given.
-    max_inputs: texts that one embedding request may hold, 0 for any number.
-    speaks: other dialects that it offers at the same address, such as `openai_responses`.
+    api_key_env: the environment variables that may hold the key; if empty, no key is needed.
+    header: the header for the key; `Authorization: Bearer` if empty.
+    max_inputs: maximum number of texts in one embedding request; 0 for no limit.
+    speaks: other dialects available at the same base URL, such as `openai_responses`.
     Raises ConfigurationError that names the argument.
     """
     for spelling in (name, *aliases):
@@ -181,11 +181,11 @@ def register_provider(
 
 
 def resolve(model: str, *, custom_llm_provider: str | None = None, base_url: str | None = None) -> Resolved:
-    """Which provider `model` names, and the provider's own name for it.
+    """The provider for `model`, and the provider's own name for it.
 
-    The part before the first slash is the provider, the rest goes out verbatim. `custom_llm_provider` decides over it.
-    A name without a known provider belongs to whoever answers at `base_url`.
-    Raises BadRequestError that names close matches and the fix.
+    The part before the first slash is the provider, and the rest is sent verbatim. `custom_llm_provider` takes
+    precedence. A name without a known provider belongs to the provider at `base_url`. Raises BadRequestError that
+    suggests close matches and the fix.
     """
     if custom_llm_provider:
         provider = catalog().get(custom_llm_provider)
@@ -222,10 +222,10 @@ def _resolved(provider: Provider, model: str, base_url: str | None) -> Resolved:
 
 
 def placed(provider: Provider, base_url: str) -> Provider:
-    """`provider` at another address than its own: the quirks, limits and headers are those of whoever answers there.
+    """`provider` at a different base URL: quirks, limits and quota headers are those of the provider known to be there.
 
-    So `openai/…` with another provider's address is accounted as that provider does, under the name it was called by. At an
-    address that nobody is known to answer, nothing is known of the limits either, unless the provider is a server of one's own.
+    So `openai/…` with another provider's URL is rate-limited as that provider is, under the name it was called by. For
+    an unknown URL the limits are unknown too, unless the provider is self-hosted anyway.
     """
     there = catalog().at(base_url)
     if there is not None and there.name == provider.name:
@@ -257,12 +257,12 @@ def _meant(spelling: str) -> str:
 
 
 def find_key(provider: Provider, env: Mapping[str, str]) -> str | None:
-    """The first of the provider's key variables that `env` sets to more than blanks."""
+    """The first non-blank value in `env` among the provider's key variables."""
     return _first(provider.auth.env, env)
 
 
 def find_base_url(provider: Provider, env: Mapping[str, str]) -> str | None:
-    """The address that `env` gives for the provider, None where the row's own stands."""
+    """The provider's base URL from `env`; None if the row's own applies."""
     base_url = _first(provider.base_url_envs, env)
     if base_url is None and provider.base_url_template:
         values = {names: _first(names.split(","), env) or default for names, default in _braced(provider.base_url_template)}
@@ -278,7 +278,7 @@ _BRACED: Final = re.compile(r"\{([\w,]+)(?:=([\w-]+))?\}")
 
 
 def _braced(template: str) -> list[tuple[str, str]]:
-    """A template's variables, and what stands for each where none is set."""
+    """A template's variables with their defaults, which may be ""."""
     return [(found[1], found[2] or "") for found in _BRACED.finditer(template)]
 
 
@@ -290,12 +290,12 @@ def _filled(provider: Provider, values: Mapping[str, str]) -> str:
 
 
 def missing_key(provider: Provider) -> str:
-    """What to tell a caller who gave no key."""
+    """Error text for a call without a key."""
     return f"{provider.name} needs a key: set {' or '.join(provider.auth.env)} in the environment, or pass api_key="
 
 
 def missing_base_url(provider: Provider) -> str:
-    """What to tell a caller whose provider has no address of its own."""
+    """Error text for a provider without a base URL."""
     needed = [names for names, default in _braced(provider.base_url_template) if not default]
     envs = (*provider.base_url_envs, " and ".join(dict.fromkeys(needed)).replace(",", " or "))
     known = [name for name in envs if name]

@@ -1,6 +1,6 @@
-"""Calls signed with a cloud's own credentials: which those are, by what a caller gives and the environment says.
+"""Calls signed with cloud credentials: selects them from the caller's options and the environment.
 
-They are found once for each set of options, and kept.
+They are looked up once for each set of options, and cached.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from headrace.providers.rows import Provider, split_url
 from headrace.providers.signing import Credentials, Signer
 
 Options = tuple[tuple[str, Any], ...]
-"""`CloudOptions` that were given, sorted, all of them hashable."""
+"""The given `CloudOptions`, sorted; all values are hashable."""
 
 
 class Given(NamedTuple):
-    """What a call says about credentials and place."""
+    """A call's cloud options."""
 
     options: Options
     environment: Mapping[str, str]
-    """The environment as the options change it: what names an address."""
+    """The environment, overridden by options that correspond to variables used in URLs."""
     own: bool
-    """Whether the options name credentials, so that a key in the environment is not meant."""
+    """Whether the options name credentials, so that a key in the environment must not be used."""
     place: str = ""
-    """What stands in the address instead of the model's name; empty for the name itself."""
+    """Replaces the model's name in the URL; "" for the name itself."""
 
 
 _NAMES: Final = frozenset(CloudOptions.__annotations__)
@@ -56,7 +56,7 @@ _PLACES: Final = frozenset({
     "aws_region_name", "aws_bedrock_runtime_endpoint", "aws_sts_endpoint", "azure_scope",
     "vertex_project", "vertex_location", "oci_region", "oci_compartment_id",
 })  # fmt: skip
-"""Options that say where, not who."""
+"""Options that select a location rather than credentials."""
 
 _VARIABLES: Final[Mapping[str, str]] = {
     "aws_region_name": "AWS_REGION_NAME",
@@ -65,7 +65,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "vertex_location": "VERTEXAI_LOCATION",
     "oci_region": "OCI_REGION",
 }
-"""Options that stand for an environment variable an address is made of."""
+"""Options that override an environment variable used in base URLs."""
 
 
 _FOUND: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
@@ -83,11 +83,11 @@ _FOUND: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("oci_region", "OCI_REGION"),
     ),
 }
-"""Variables that stand for an option and are none of the cloud's own library's, in litellm's words."""
+"""LiteLLM's environment variables for options, for which the cloud's own library has none."""
 
 
 def given(provider: Provider, model: str, control: Mapping[str, Any], environment: Mapping[str, str]) -> Given:
-    """The options among `control` for the cloud that `provider` signs for. Raises ConfigurationError naming a bad one."""
+    """The cloud options in `control` for the provider's signing scheme. Raises ConfigurationError that names an invalid one."""
     scheme = provider.auth.sign
     named = {name: control[name] for name in _NAMES & control.keys() if name.startswith(_PREFIXES[scheme])}
     named = {name: _checked(name, value) for name, value in named.items() if value is not None}
@@ -107,7 +107,7 @@ def given(provider: Provider, model: str, control: Mapping[str, Any], environmen
 
 
 def _region_named(scheme: str, ids: Sequence[str], named: Mapping[str, Any]) -> dict[str, str]:
-    """The region that the first of `ids` says, where no option does."""
+    """The region named in the first of `ids` that has one, unless an option sets it."""
     if scheme != "aws" or "aws_region_name" in named:
         return {}
     region = next(filter(None, map(region_of, ids)), "")
@@ -120,7 +120,7 @@ _GOOGLE_FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 
 @lru_cache(maxsize=64)
 def _project(credentials: str | None) -> str:
-    """The project that a service account's credentials belong to; empty where they do not say."""
+    """The project in a service account's credentials; "" if they name none."""
     if not credentials:
         return ""
     try:
@@ -153,13 +153,13 @@ _IN_HOST: Final = re.compile(rf"(?:^|\.)({_REGION})(?:\.|$)")
 
 
 def region_of(model: str) -> str:
-    """The region a model's name says, LiteLLM's `us-west-2/…` or an ARN; empty for none."""
+    """The region in a model's name, such as LiteLLM's `us-west-2/…` or an ARN; "" if there is none."""
     found = _IN_MODEL.match(model)
     return "" if found is None else found[1] or found[2]
 
 
 def signer_for(provider: Provider, base_url: str, options: Options, environment: Mapping[str, str]) -> Signer:
-    """The signer of all calls with these options. Raises ConfigurationError naming the missing package or option."""
+    """The signer for all calls with these options. Raises ConfigurationError that names the missing package or option."""
     scheme = provider.auth.sign
     _checked_library(provider, options)
     if scheme in _NEEDED and not any(set(names) <= dict(options).keys() for names in _NEEDED[scheme]):
@@ -169,7 +169,7 @@ def signer_for(provider: Provider, base_url: str, options: Options, environment:
 
 
 def storage_options(options: Options, control: Mapping[str, Any]) -> Options:
-    """The options that open a cloud's storage: the call's own, or the pair of keys that it has for S3 alone."""
+    """The options for a cloud's storage: the call's own, with a separate key pair for S3 if given."""
     pair = {name: _checked(name, control[name]) for name in _OF_S3 if control.get(name) is not None}
     if not pair:
         return options
@@ -184,14 +184,14 @@ _OF_S3: Final = {"s3_access_key_id": "aws_access_key_id", "s3_secret_access_key"
 
 
 def storage_signer(provider: Provider, region: str, options: Options) -> Signer:
-    """The signer of requests to the storage of `provider`'s cloud. Raises ConfigurationError naming the missing package."""
+    """The signer for requests to the storage of the provider's cloud. Raises ConfigurationError that names the missing package."""
     _checked_library(provider, options)
     service = "s3" if provider.auth.sign == "aws" else provider.auth.service or "bedrock"
     return _signer(provider.name, provider.auth.sign, region, service, options)
 
 
 def exchanged(provider: Provider, options: Options, key: str | None) -> tuple[Options, str | None]:
-    """Options and key; where a key is not shown but exchanged for tokens, it is an option, or several."""
+    """Options and key. A key that is exchanged for tokens becomes an option."""
     if provider.auth.sign == "sap":
         return options, None
     if not key or provider.auth.sign != "ibm":
@@ -217,24 +217,24 @@ _PACKAGES: Final[Mapping[str, tuple[str, str]]] = {
     "entra": ("azure.identity", "azure"),
     "oci": ("cryptography", "oci"),
 }
-"""The library each scheme is done with, and the extra that brings it; the others need none."""
+"""The library for each signing scheme, and the extra that installs it; the other schemes need none."""
 
 _NEEDED: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "databricks": (("client_id", "client_secret"),),
     "ibm": (("api_key",), ("watsonx_token",)),
 }
-"""Options of which one set has to be there: nothing else is looked for."""
+"""Required options, as alternative sets: nothing else is searched."""
 
 
 def _installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # the package around it is missing too
+    except ModuleNotFoundError:  # its parent package is missing too
         return False
 
 
 def _region(provider: Provider, base_url: str, options: Options, environment: Mapping[str, str]) -> str:
-    """The region a signature is made for: the address's, else the option's, else the environment's."""
+    """The region to sign for: from the URL, else the option, else the environment."""
     found = _IN_HOST.search(split_url(base_url).hostname or "")
     named = (environment.get(name, "").strip() for name in REGION_VARIABLES)
     region = (found and found[1]) or dict(options).get("aws_region_name") or next(filter(None, named), "")
@@ -262,7 +262,7 @@ def _signer(provider: str, scheme: str, place: str, service: str, options: Optio
 
 
 def _identity(provider: str, place: str, service: str, options: Options) -> str | None:
-    """None where a function of the caller's own brings the credentials: whose they are only it knows."""
+    """The credentials' identity; None if a function of the caller's supplies them, because only it knows whose they are."""
     if not all(isinstance(value, str) for _, value in options):
         return None
     return fingerprint(provider, place, service, *[f"{name}={value}" for name, value in sorted(options)])

@@ -1,4 +1,5 @@
-"""Credentials as the clouds' own libraries find and renew them: AWS's by botocore, Google's by google-auth, Microsoft's by azure-identity.
+"""Credentials found and renewed by the clouds' own libraries: AWS by botocore, Google by google-auth, Microsoft by
+azure-identity.
 
 The libraries are imported with the first credentials, never before.
 """
@@ -19,7 +20,7 @@ from headrace.wire import HttpRequest
 
 
 def _library(name: str) -> Any:
-    """A module of a cloud's library, which is an extra and need not be there."""
+    """A module of a cloud's library, which is an optional extra."""
     return import_module(name)
 
 
@@ -27,9 +28,9 @@ def _library(name: str) -> Any:
 
 
 class Aws:
-    """Credentials as botocore finds and renews them; requests signed by SigV4.
+    """Credentials found and renewed by botocore; requests signed with SigV4.
 
-    options: `aws_*` as LiteLLM spells them. Without any: botocore's own chain of environment, files, SSO, container and instance.
+    options: `aws_*` as in LiteLLM. Without any, botocore's own chain: environment, files, SSO, container and instance.
     """
 
     def __init__(self, options: Mapping[str, Any], region: str, service: str = "bedrock") -> None:
@@ -51,7 +52,7 @@ class Aws:
         self._found = self._frozen = None
 
     def left(self) -> float:
-        """In steps: botocore tells only whether they end within a span."""
+        """A lower bound, because botocore only tells whether the credentials expire within a given time."""
         if self._frozen is None:
             return 0.0
         ends_within = getattr(self._found, "refresh_needed", None)
@@ -65,7 +66,7 @@ class Aws:
         asked = _library("botocore.awsrequest").AWSRequest(request.method, request.url, headers=signed, data=request.body)
         scheme = getattr(_library("botocore.auth"), "S3SigV4Auth" if storage else "SigV4Auth")
         auth = scheme(self._frozen, self._service, self._region)
-        if storage:  # whoever wrote the request has hashed its body, which may be too large to hold
+        if storage:  # the request's body was hashed before and may be too large for memory
             auth.payload = lambda _: signed[CONTENT_HASH]
         auth.add_auth(asked)
         added = tuple((name.lower(), value) for name, value in asked.headers.items() if name.lower() not in _SIGNED)
@@ -95,7 +96,7 @@ class Aws:
         return found
 
     def _assumed(self, session: Any, found: Any) -> Any:
-        """The role's credentials, which botocore takes anew before they end."""
+        """The role's credentials, which botocore renews before they expire."""
         own = _library("botocore.credentials")
         options = self._options
         extra = {"RoleSessionName": options.get("aws_session_name", "headrace")}
@@ -120,12 +121,12 @@ class Aws:
 CONTENT_HASH: Final = "x-amz-content-sha256"
 
 _SIGNED: Final = frozenset({"content-type"})
-"""Headers of ours that the signature covers; whatever else a caller adds may be changed on the way."""
+"""Headers of the request that the signature covers; others may be changed in transit."""
 
 
 def content_of(given: str) -> str:
-    """What was given, or the file's content that it is the path of: a file may hold a new token tomorrow."""
-    from pathlib import Path  # late: most credentials need no file of ours
+    """The value itself or, if it is a path, the file's content. Read each time, because the file may get a new token."""
+    from pathlib import Path  # lazy: most credentials need no file
 
     path = Path(given)
     return path.read_text("utf-8").strip() if len(given) < 1024 and path.is_file() else given
@@ -135,7 +136,7 @@ def content_of(given: str) -> str:
 
 
 class Bearer:
-    """A token that ends: `fetch` gives it with the epoch second of its end, None for one that does not."""
+    """A bearer token. fetch: returns the token and when it expires in epoch seconds, None for never."""
 
     def __init__(
         self,
@@ -177,9 +178,9 @@ _GOOGLE_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 
 
 def google(options: Mapping[str, Any], find: Callable[[str | None], Any] | None = None) -> Bearer:
-    """Tokens of google-auth: `vertex_credentials` (JSON, or a file's path), else its own chain.
+    """Tokens from google-auth: for `vertex_credentials` (JSON, or a file's path), else from its own chain.
 
-    find: gives credentials with `token`, `expiry` (naive, UTC) and `refresh(request)`; google-auth's own unless given.
+    find: returns credentials with `token`, `expiry` (naive, UTC) and `refresh(request)`; google-auth's by default.
     """
     kept: list[Any] = []
     given_here = options.get("vertex_credentials")
@@ -196,7 +197,7 @@ def google(options: Mapping[str, Any], find: Callable[[str | None], Any] | None 
 
 
 def _epoch(moment: Any) -> float:
-    from datetime import UTC  # late: only Google says moments without their zone
+    from datetime import UTC  # lazy: only Google's times have no zone
 
     return float(moment.replace(tzinfo=UTC).timestamp())
 
@@ -210,7 +211,7 @@ _GOOGLE_KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "authorized_user": ("google.oauth2.credentials", "from_authorized_user_info"),
     "external_account": ("google.auth.identity_pool", "from_info"),
 }
-"""What the JSON of credentials may be: its type, and who reads it. google-auth's own reader of any of them is deprecated (2.62)."""
+"""Supported types of credentials, with the class that reads each. google-auth's reader for any type is deprecated (2.62)."""
 
 
 def _google_credentials(given_here: str | None) -> Any:
@@ -231,15 +232,16 @@ _ENTRA_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 
 
 def entra(options: Mapping[str, Any], find: Callable[[Mapping[str, Any]], Any] | None = None) -> Bearer:
-    """Tokens of Microsoft Entra: `azure_ad_token`, `azure_ad_token_provider`, a client's secret, else azure-identity's own chain.
+    """Tokens from Microsoft Entra: `azure_ad_token`, `azure_ad_token_provider`, a client secret, else azure-identity's
+    own chain.
 
-    find: gives a credential with `get_token(scope)`; azure-identity's own unless given.
+    find: returns a credential with `get_token(scope)`; azure-identity's by default.
     """
     scope = options.get("azure_scope", _ENTRA_SCOPE)
     if "azure_ad_token" in options:
         return Bearer(lambda: (options["azure_ad_token"], None))
     if "azure_ad_token_provider" in options:
-        # The provider keeps and renews its token itself; it is asked once a minute so that no call waits for it.
+        # The provider caches and renews its token itself; it is called once a minute, so that no call waits for it.
         return Bearer(lambda: (options["azure_ad_token_provider"](), time.time() + LATE + PAUSE))
     kept: list[Any] = []
 

@@ -1,6 +1,6 @@
-"""Keys that are not shown but exchanged for tokens: IBM Cloud's IAM, and OAuth's client credentials at Databricks.
+"""API keys that are exchanged for tokens: IBM Cloud's IAM, OAuth client credentials at Databricks, and SAP AI Core.
 
-One form is posted and one token comes back, so no library is needed; it goes through the transport that all blocking calls share.
+This takes a single form POST, so no library is needed. It uses the transport shared by all blocking calls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IAM: Final = "https://iam.cloud.ibm.com/identity/token"
 
 
 def ibm(options: Mapping[str, Any], fetch: Fetch | None = None) -> tuple[str, float | None]:
-    """A token of IBM Cloud for `api_key`, or the one that was given (cloud.ibm.com/apidocs/iam-identity-token-api, read 2026-11)."""
+    """An IBM Cloud token for `api_key`, or the given token (cloud.ibm.com/apidocs/iam-identity-token-api, read 2026-11)."""
     if token := options.get("watsonx_token"):
         return str(token), None
     form = {"grant_type": "urn:ibm:params:oauth:grant-type:apikey", "apikey": options["api_key"]}
@@ -32,20 +32,20 @@ def ibm(options: Mapping[str, Any], fetch: Fetch | None = None) -> tuple[str, fl
 
 
 def databricks(options: Mapping[str, Any], address: str, fetch: Fetch | None = None) -> tuple[str, float | None]:
-    """A service principal's token of the workspace at `address` (docs.databricks.com/dev-tools/auth/oauth-m2m, read 2026-11)."""
+    """A service principal's token for the workspace at `address` (docs.databricks.com/dev-tools/auth/oauth-m2m, read 2026-11)."""
     pair = base64.b64encode(f"{options['client_id']}:{options['client_secret']}".encode()).decode()
     form = {"grant_type": "client_credentials", "scope": "all-apis"}
     return _token("databricks", f"{address}/oidc/v1/token", form, (("authorization", f"Basic {pair}"),), fetch)
 
 
 def sap(options: Mapping[str, Any], fetch: Fetch | None = None) -> tuple[str, float | None]:
-    """A token of SAP AI Core for a service key's client (help.sap.com/docs/sap-ai-core, as litellm 1.106.2 has it)."""
+    """A SAP AI Core token for a service key's client (help.sap.com/docs/sap-ai-core, as LiteLLM 1.106.2 has it)."""
     form = {"grant_type": "client_credentials", "client_id": options["client_id"], "client_secret": options["client_secret"]}
     return _token("sap", with_end(options["auth_url"], "/oauth/token"), form, (), fetch)
 
 
 def with_end(address: str, end: str) -> str:
-    """`address` with what it has to end in."""
+    """`address` with `end` appended unless it is already there."""
     address = address.rstrip("/")
     return address if address.endswith(end) else address + end
 
@@ -75,14 +75,14 @@ def _token(
 
 
 def _refusal(failure: Failure) -> Failure:
-    """A token service refuses a bad key as a bad request (IBM) or a client it does not know (OAuth): to a caller both are his key."""
+    """The failure as an authentication error: token services reject a bad key as a bad request (IBM) or unknown client (OAuth)."""
     kind = Kind.AUTHENTICATION if failure.kind in (Kind.BAD_REQUEST, Kind.PERMISSION, Kind.NOT_FOUND) else failure.kind
     return msgspec.structs.replace(failure, kind=kind, sent=False)
 
 
 def fetched(request: HttpRequest) -> HttpResponse:
-    """By the transport that all blocking calls share. Raises HeadraceError."""
-    from headrace.runtime.worlds import RealWorlds  # late, and up: a token is fetched in a thread of its own, by the real transport
+    """Sends a request with the transport shared by all blocking calls. Raises HeadraceError."""
+    from headrace.runtime.worlds import RealWorlds  # lazy, and upward: tokens are fetched in a thread of their own
 
     try:
         return complete(RealWorlds().blocking().transport.fetch(request, Timeouts(connect=10.0, total=30.0)))

@@ -1,4 +1,4 @@
-"""Where a provider's wire differs from its dialect's: columns of a row, and the request as they make it."""
+"""Columns for providers whose requests differ from their dialect's, and the conversion of such requests."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from headrace.wire import HeaderPairs, HttpRequest
 
 
 class Version(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
-    """Which version of its API a provider is asked for, in the address's query."""
+    """A provider's API version, sent in the URL's query."""
 
     query: str = "api-version"
     env: tuple[str, ...] = ()
     default: str = ""
-    """Asked for unless the caller, the address or the environment says another; empty for none."""
+    """Used unless the caller, the URL or the environment gives another; "" for none."""
 
 
 class Envelope(Struct, frozen=True, eq=False, forbid_unknown_fields=True):
-    """What a body in the dialect's words becomes on its way to this provider."""
+    """Changes to a request body in the dialect's format."""
 
     drop: tuple[str, ...] = ()
-    """Fields that the address says already: the model, whether to stream."""
+    """Fields to remove because the URL carries them: the model, whether to stream."""
     rename: dict[str, str] = {}
     add: dict[str, Any] = {}
-    """Fields that the provider wants besides, unless the body has them."""
+    """Fields to add unless the body has them."""
     headers: dict[str, str] = {}
-    """Headers whose comma-separated values are a list in the body, by the field's name: their own the provider does not read."""
+    """Headers to move into the body, by field name, as lists split at commas: the provider does not read the headers."""
 
 
 PLAIN: Final = Envelope()
 
 
 def enveloped(envelope: Envelope, request: HttpRequest) -> HttpRequest:
-    """`request` with the body and headers its provider takes."""
+    """`request` with the provider's changes to body and headers."""
     if envelope is PLAIN:
         return request
     body: dict[str, Any] = msgspec.json.decode(request.body)
@@ -53,9 +53,9 @@ def _listed(value: str) -> list[str]:
 
 
 def filled(path: str, model: str, place: Mapping[str, str], *, keep: str = "") -> str:
-    """A path with its places taken: the model's name, the id of a file. An `@` stands for itself, as Vertex AI writes it.
+    """A path with its placeholders filled: the model's name, a file's id. `@` is not escaped, as on Vertex AI.
 
-    keep: what else of the model's name stands for itself.
+    keep: further characters of the model's name that are not escaped.
     """
     if "{" not in path:
         return path
@@ -63,11 +63,11 @@ def filled(path: str, model: str, place: Mapping[str, str], *, keep: str = "") -
 
 
 def first_set(variables: str, environment: Mapping[str, str]) -> str:
-    """What the first of `ONE,OTHER` says that is set; empty for none."""
+    """The value of the first variable of `ONE,OTHER` that is set; "" if none is."""
     return next((value for name in variables.split(",") if (value := environment.get(name, "").strip())), "")
 
 
 def split_query(address: str) -> tuple[str, dict[str, str]]:
-    """An address without its query, and the query."""
+    """A URL without its query, and the query."""
     address, _, query = address.partition("?")
     return address, dict(parse_qsl(query))

@@ -1,7 +1,7 @@
-"""Oracle Cloud's request signatures: an API key's, a session token's, or those of Oracle's own library.
+"""Oracle Cloud's request signatures, with an API key, a session token, or a signer from Oracle's own library.
 
-docs.oracle.com/iaas/Content/API/Concepts/signingrequests.htm (2026-11-28): HTTP signatures (draft-cavage), RSA with SHA-256, over
-the date, the request's line and its host, and the body's length, type and digest where there is one.
+docs.oracle.com/iaas/Content/API/Concepts/signingrequests.htm (2026-11-28): HTTP signatures (draft-cavage), RSA with
+SHA-256, over the date, request target and host, and the length, type and digest of the body if there is one.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ ALWAYS: Final = ("date", "(request-target)", "host")
 WITH_A_BODY: Final = ("content-length", "content-type", "x-content-sha256")
 
 _TRANSPORTS: Final = ("host", "content-length")
-"""What is signed and said by the transport, which says the same."""
+"""Headers that are signed but sent by the transport, with the same values."""
 
 OWN: Final = ("oci_user", "oci_tenancy", "oci_fingerprint")
 _FIELDS: Final = {
     "user": "oci_user", "tenancy": "oci_tenancy", "fingerprint": "oci_fingerprint", "key_file": "oci_key_file",
     "pass_phrase": "oci_pass_phrase", "security_token_file": "oci_security_token_file", "region": "oci_region",
 }  # fmt: skip
-"""What Oracle's configuration file calls our options."""
+"""The names of Oracle's configuration fields, and the options for them."""
 
 
 def found(named: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    """The options that Oracle's configuration file holds: the region alone where `named` are somebody's credentials."""
+    """The options from Oracle's configuration file: only the region if `named` has credentials."""
     path = environment.get("OCI_CLI_CONFIG_FILE") or environment.get("OCI_CONFIG_FILE") or "~/.oci/config"
     said = _configured(path, environment.get("OCI_CLI_PROFILE") or "DEFAULT")
     if any(name in named for name in (*OWN, "oci_key", "oci_key_file", "oci_signer")):
@@ -57,9 +57,10 @@ def _configured(path: str, profile: str) -> Mapping[str, str]:
 
 
 class Oci:
-    """`signing.Credentials`: `oci_user`, `oci_tenancy`, `oci_fingerprint` with `oci_key` or `oci_key_file`, else the configuration file.
+    """`signing.Credentials` from `oci_user`, `oci_tenancy`, `oci_fingerprint` with `oci_key` or `oci_key_file`, else
+    from the configuration file.
 
-    A session token's file is read again when the token in it ends.
+    A session token's file is read again when the token expires.
     """
 
     def __init__(self, options: Mapping[str, Any], wall: Callable[[], float]) -> None:
@@ -120,16 +121,16 @@ class Oci:
 
 
 class OciLibrary:
-    """A signer of Oracle's own library (`oci_signer=`): instances, resources and whatever else it knows."""
+    """A signer from Oracle's own library (`oci_signer=`): instance principals, resource principals and others."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
 
     def load(self) -> None:
-        """Its own affair."""
+        """Nothing to do: the signer renews its credentials itself."""
 
     def forget(self) -> None:
-        """Its own affair."""
+        """Nothing to do: the signer renews its credentials itself."""
 
     def left(self) -> float:
         return float("inf")
@@ -146,7 +147,7 @@ class OciLibrary:
 
 
 class _Prepared:
-    """What that library's signers look at and write to."""
+    """The part of a prepared request that the library's signers use."""
 
     method: str
     url: str
@@ -156,13 +157,13 @@ class _Prepared:
 
 
 def compartment(options: Mapping[str, Any]) -> dict[str, str]:
-    """Both names of the header: chats read one, Responses the other."""
+    """The compartment header under both its names: chats read one, Responses the other."""
     found = options.get("oci_compartment_id")
     return {"compartmentid": found, "opc-compartment-id": found} if found else {}
 
 
 def signing_text(method: str, url: str, headers: Mapping[str, str], names: Iterable[str]) -> str:
-    """What is signed: each of the named headers on a line of its own."""
+    """The text to sign: one line for each of the named headers."""
     parts = split_url(url)
     target = f"{method.lower()} {parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
     return "\n".join(f"{name}: {target if name == '(request-target)' else headers[name]}" for name in names)
@@ -188,7 +189,7 @@ def _private_key(given: Mapping[str, Any]) -> Any:
 
 
 def _end_of(token: str) -> float | None:
-    """When a session token ends, as it says itself."""
+    """When a session token expires, in epoch seconds by its own claims; None if it has none."""
     try:
         claims = msgspec.json.decode(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
         return float(claims["exp"])
@@ -197,5 +198,5 @@ def _end_of(token: str) -> float | None:
 
 
 def _cryptography(module: str) -> Any:
-    """A part of the library, which is an extra and need not be there."""
+    """A module of the library, which is an optional extra."""
     return import_module(f"cryptography.{module}")

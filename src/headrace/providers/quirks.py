@@ -1,4 +1,4 @@
-"""A request's parameters as one provider takes them."""
+"""Adapts request parameters to one provider."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from headrace.providers.rows import Provider, Quirk
 
 
 def apply(provider: Provider, body: dict[str, Any], *, operation: str, drop_params: bool = False) -> dict[str, Any]:
-    """`body` as `provider` takes it: the same object where nothing is special, else a new one.
+    """`body` as `provider` accepts it: the same object if nothing has to change, else a new one.
 
-    Raises UnsupportedParamsError, naming parameter and source, for what the provider is known to refuse, unless `drop_params`.
+    Raises UnsupportedParamsError, naming the parameter and the source, for parameters that the provider is known to
+    reject, unless `drop_params`.
     """
     for quirk in concerning(provider, operation, body.get("model", "")):
         body = _applied(quirk, provider.name, body, drop_params)
@@ -20,7 +21,7 @@ def apply(provider: Provider, body: dict[str, Any], *, operation: str, drop_para
 
 
 def concerning(provider: Provider, operation: str, model: str) -> list[Quirk]:
-    """What is special about such calls."""
+    """The quirks that apply to such calls."""
     return [quirk for quirk in provider.quirks if _concerns(quirk, operation, model)]
 
 
@@ -40,7 +41,7 @@ def _applied(quirk: Quirk, provider: str, body: dict[str, Any], drop_params: boo
     left_out = {*refused, *quirk.drop, *(name for name, other in rename.items() if other in body)}
     written = {rename.get(name, name): value for name, value in body.items() if name not in left_out}
     if quirk.messages and "messages" in written:
-        from headrace.dialects import mistral  # late: only its callers need it
+        from headrace.dialects import mistral  # lazy: only needed for Mistral
 
         written["messages"] = mistral.messages(written["messages"])
     return {**quirk.default, **written}

@@ -1,4 +1,4 @@
-"""A row of the catalogue: what is known of one provider."""
+"""A row of the catalogue, which describes one provider."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ PATHS: Final[Mapping[str, str]] = {
     "response_items": "/responses/{id}/input_items",
     "response_compact": "/responses/compact",
 }
-"""Where each operation lives below a base URL, unless a row says otherwise."""
+"""The path of each operation below a base URL, unless a row gives another."""
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of an address, all of them empty for what is none."""
+    """The parts of a URL, all empty if it is invalid."""
     try:
         return urlsplit(url)
     except (ValueError, TypeError, AttributeError):
@@ -51,21 +51,21 @@ def split_url(url: str) -> SplitResult:
 
 
 class Auth(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
-    """How a key is shown, and the environment variables that may hold it, the first that is set winning."""
+    """How a key is sent, and the environment variables that may hold it; the first one set is used."""
 
     env: tuple[str, ...] = ()
     header: str = ""
-    """The header that takes the bare key; empty for `Authorization`."""
+    """The header for the bare key; "" for `Authorization`."""
     scheme: str = "Bearer"
-    """What stands before the key in `Authorization`."""
+    """The scheme before the key in `Authorization`."""
     optional: bool = False
-    """Calls go out without a key as well: local servers, mostly."""
+    """Whether calls are allowed without a key: mostly for local servers."""
     sign: Literal["", "aws", "google", "entra", "databricks", "ibm", "oci", "sap"] = ""
-    """Whose credentials sign a call that has no key (`providers.cloud_auth`); empty for nobody's."""
+    """The cloud credentials that sign calls without a key (`providers.cloud_auth`); "" for none."""
     service: str = ""
     """The service's name in AWS's signature."""
     cut: str = ""
-    """What people write before a key to tell its kind, and no header says."""
+    """A prefix that users may write before a key and that is not sent."""
 
     @property
     def kind(self) -> Literal["bearer", "header", "none"]:
@@ -75,97 +75,97 @@ class Auth(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
 
 
 class Quirk(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
-    """What a provider takes under another name, or not at all."""
+    """Parameters that a provider has under another name, or rejects."""
 
     source: str
-    """Where that is documented, or the 400 that showed it."""
+    """The documentation, or the 400 response that showed it."""
     models: str = ""
-    """A regular expression matched from the start of the model's name; empty for every model."""
+    """A regular expression matched from the start of the model's name; "" for every model."""
     operation: str = ""
-    """`chat`, `completions` or `embeddings`; empty for all of them."""
+    """`chat`, `completions` or `embeddings`; "" for all of them."""
     rename: dict[str, str] = {}
     rename_texts: dict[str, str] = {}
-    """Renamed where the value is a text; objects keep their name."""
+    """Renamed if the value is a string; objects keep their name."""
     drop: tuple[str, ...] = ()
-    """Left out: the provider does by itself what they ask for."""
+    """Dropped, because the provider does what they ask for anyway."""
     refuse: tuple[str, ...] = ()
-    """Refused by the provider: an UnsupportedParamsError here, or left out with `drop_params`."""
+    """Rejected by the provider: raises UnsupportedParamsError, or dropped with `drop_params`."""
     default: dict[str, Any] = {}
-    """Sent unless the caller gives his own."""
+    """Sent unless the caller sets it."""
     messages: Literal["", "mistral"] = ""
-    """Whose form the messages have (`dialects.mistral`); empty for OpenAI's."""
+    """The provider whose message format is used (`dialects.mistral`); "" for OpenAI's."""
 
 
 class Evidence(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True):
-    """How a row is known."""
+    """The source of a row's facts."""
 
     source: str
-    """A page, or an exchange of recorded traffic."""
+    """A page, or a recorded exchange."""
     checked: str
-    """The day, as 2026-11-23; empty for a row registered at run time."""
+    """The date, as 2026-11-23; "" for a row registered at run time."""
     confidence: Literal["recorded", "documented", "litellm", "models.dev", "unchecked"]
-    """Seen in recorded traffic · read in the provider's documentation · as litellm 1.106.2 has it · as models.dev has it · from memory
-    or at second hand."""
+    """Seen in recorded traffic · read in the provider's documentation · as LiteLLM 1.106.2 has it · as models.dev has
+    it · from memory or at second hand."""
 
 
 class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True, kw_only=True):
-    """One row: whom to call, in which dialect, where, with which key and with which quirks. Holds no key."""
+    """One row: a provider's dialect, base URL, authentication and quirks. Holds no key."""
 
     name: str
     dialect: str = NAMES[0]
     embedder: str = ""
-    """The dialect of embeddings, where it is another."""
+    """The dialect for embeddings, if it is another."""
     speaks: tuple[str, ...] = ()
-    """Other dialects that it speaks at the same address: whoever calls in one of them is not translated."""
+    """Other dialects available at the same base URL: callers of these are not translated."""
     base_url: str = ""
-    """Empty where every customer has an address of his own."""
+    """"" if every customer has their own."""
     base_url_template: str = ""
-    """The same with environment variables in braces, `{ONE,OTHER=default}` for the first that is set."""
+    """A base URL with environment variables in braces: `{ONE,OTHER=default}` for the first that is set."""
     other_base_urls: tuple[str, ...] = ()
-    """Further addresses of the same service: other regions, older names."""
+    """Further base URLs of the same service: other regions, older names."""
     base_url_envs: tuple[str, ...] = ()
     base_path: str = ""
-    """Added to an address that has no path of its own."""
+    """Appended to a base URL that has no path."""
     auth: Auth = Auth()
     keyed_base_url: str = ""
-    """The address of calls that show a key, where those that are signed have another."""
+    """The base URL for calls with a key, if signed calls use another."""
     replace_in_url: dict[str, str] = {}
-    """What a filled template says and what it means: regions without a host of their own."""
+    """Replacements in a filled template: for regions without a host of their own."""
     cut: str = ""
-    """A regular expression for the end of an address that people copy whole, the operation's path included."""
+    """A regular expression for a suffix to remove from a base URL that was copied with the operation's path."""
     aliases: tuple[str, ...] = ()
     paths: dict[str, str] = {}
-    """Where operations are, below the base URL, where that is not the dialect's own place; `{model}` stands for the model.
-    `chat_stream` and its like are those of streams."""
+    """Paths of operations below the base URL that differ from the dialect's; `{model}` is the model's name.
+    `chat_stream` and similar keys are for streams."""
     forms: dict[str, str] = {}
-    """Operations in a form that is neither OpenAI's nor the dialect's (`dialects.forms`)."""
+    """Operations in a format that is neither OpenAI's nor the dialect's (`dialects.forms`)."""
     offers: tuple[str, ...] = ("chat",)
     """Operations the provider is known to have, by their names in `PATHS`; it may have more."""
     unspoken: str = ""
-    """Why headrace cannot call it, for names that are known and no more."""
+    """Why headrace cannot call the provider, for names that are merely recognized."""
     version: Version = Version()
     envelope: Envelope = PLAIN
     framing: Literal["", "aws_chunks", "aws_parts"] = ""
-    """How streams are packed, where not as the dialect's own (`dialects.packing`)."""
+    """How streams are packed, if not as the dialect's own (`dialects.packing`)."""
     headers: dict[str, str] = {}
     """Sent with every call."""
     fields: dict[str, str] = {}
-    """Fields of the body that an environment variable holds, the first of `ONE,OTHER` that is set, unless the caller gives his own."""
+    """Body fields filled from an environment variable, the first of `ONE,OTHER` that is set, unless the caller sets them."""
     variants: tuple[Variant, ...] = ()
-    """Models and addresses that the row does not hold for, the first that matches."""
+    """Overrides for certain models, URLs or versions; the first match applies."""
     bare_model: str = ""
-    """What a model's name without a slash stands for, `{model}` being the name."""
+    """The full name for a model's name without a slash; `{model}` is replaced by it."""
     names: str = ""
-    """A regular expression for models that belong to this provider without a prefix."""
+    """A regular expression for model names that belong to this provider without a prefix."""
     quirks: tuple[Quirk, ...] = ()
     profile: str = ""
-    """How its limits are accounted, a name of `headrace.limits`; empty where nobody knows."""
+    """The accounting profile for rate limits, a name of `headrace.limits`; "" if unknown."""
     quota: str = ""
-    """The family of its rate-limit headers; empty where it sends none."""
+    """The family of its rate-limit headers; "" if it sends none."""
     max_inputs: int = 0
-    """Texts that one embedding request may hold; 0 where nobody knows. A longer list is sent in several."""
+    """Maximum number of texts in one embedding request; 0 if unknown. Longer lists are split."""
     prefill: str = ""
-    """The field that marks an assistant's message as one to be continued, where one has to."""
+    """The field that marks an assistant message as one to be continued, if required."""
     evidence: Evidence
 
     @property
@@ -193,28 +193,28 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
 
     @property
     def offered(self) -> tuple[str, ...]:
-        """What can be called: nothing of a provider that is not spoken."""
+        """Operations that can be called; none if the provider is `unspoken`."""
         return () if self.unspoken else self.offers
 
     def own_path(self, operation: str, *, stream: bool = False) -> str:
-        """The path of an operation as the row says it; empty where it is the dialect's own."""
+        """The row's path for an operation; "" if the dialect's own applies."""
         return (self.paths.get(f"{operation}_stream") if stream else None) or self.paths.get(operation, "")
 
     def path(self, operation: str, *, stream: bool = False) -> str:
-        """The path of an operation below the base URL. Raises BadRequestError for an operation nobody knows."""
+        """The path of an operation below the base URL. Raises BadRequestError for an unknown operation."""
         path = self.own_path(operation, stream=stream) or PATHS.get(operation)
         if path is None:
             raise BadRequestError(f"{self.name} has no operation {operation!r}; known are {', '.join(PATHS)}")
         return path
 
     def address(self, base_url: str) -> str:
-        """`base_url` without a trailing slash, completed where it names nothing but a host."""
+        """`base_url` without a trailing slash or the `cut` suffix, and with `base_path` if it names only a host."""
         base_url = base_url.rstrip("/")
         base_url = re.sub(f"(?:{self.cut})$", "", base_url) if self.cut else base_url
         return base_url + self.base_path if self.base_path and not split_url(base_url).path else base_url
 
     def variant(self, model: str, address: str, version: str) -> tuple[Provider, str]:
-        """The row that holds for a model at an address in a version of the API, and its own name for the model."""
+        """The row for a model, URL and API version, and the provider's own name for the model."""
         for variant in self.variants:
             if (name := variant.named(model, address, version)) is not None:
                 return variant.row, name
@@ -225,18 +225,18 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
 
 
 class Variant(msgspec.Struct, frozen=True, eq=False):
-    """Some models of a provider, some of its addresses or some versions, and the row that holds for them."""
+    """Some of a provider's models, URLs or versions, and the row that applies to them."""
 
     row: Provider
     models: str = ""
-    """A regular expression matched from the start of the model's name; its group `model`, where it has one, is the name that goes out."""
+    """A regular expression matched from the start of the model's name. If it has a group `model`, that is the name that is sent."""
     at: str = ""
-    """A regular expression searched for in the address."""
+    """A regular expression searched for in the URL."""
     versions: str = ""
     """A regular expression for the whole version."""
 
     def named(self, model: str, address: str, version: str) -> str | None:
-        """The provider's own name for the model; None where the variant does not hold."""
+        """The provider's own name for the model; None if the variant does not apply."""
         found = re.match(self.models, model)
         if found is None or not re.search(self.at, address) or (self.versions and not re.fullmatch(self.versions, version)):
             return None

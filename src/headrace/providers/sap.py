@@ -1,6 +1,7 @@
-"""SAP AI Core's sign-in: a service key's client credentials for tokens, and where the orchestration was deployed.
+"""SAP AI Core's authentication: exchanges a service key's client credentials for tokens, and finds the deployed
+orchestration.
 
-help.sap.com/docs/sap-ai-core, as litellm 1.106.2 has it. Keys with a certificate in place of a secret are not taken.
+help.sap.com/docs/sap-ai-core, as LiteLLM 1.106.2 has it. Keys with a certificate instead of a secret are not supported.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _VARIABLES: Final = {
 
 
 def found(key: str | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """What a service key, or the variables that stand for one, say. Raises ConfigurationError for a key that is none."""
+    """The options in a service key, or in the variables that replace one. Raises ConfigurationError for an invalid key."""
     key = key or environment.get("AICORE_SERVICE_KEY", "").strip()
     said = _taken_apart(key) if key else {name: environment[variable] for name, variable in _VARIABLES.items() if environment.get(variable)}
     group = environment.get("AICORE_RESOURCE_GROUP", "").strip()
@@ -49,7 +50,7 @@ def _taken_apart(key: str) -> dict[str, str]:
 
 
 class Sap:
-    """`signing.Credentials`. With the token comes the address of the newest orchestration that was deployed."""
+    """`signing.Credentials`. Loads a token and the URL of the newest deployed orchestration."""
 
     def __init__(self, options: Mapping[str, Any], wall: Callable[[], float], fetch: exchange.Fetch | None = None) -> None:
         self._options = {"resource_group": "default", **options}
@@ -68,7 +69,7 @@ class Sap:
         self._deployed = self._deployed or self._found()
 
     def _found(self) -> str:
-        """The newest deployment of the orchestration."""
+        """The URL of the newest deployed orchestration."""
         place = f"{exchange.with_end(self._options['base_url'], '/v2')}/lm/deployments?scenarioId=orchestration&status=RUNNING"
         response = self._fetch(HttpRequest("GET", place, self._headers()))
         if response.status >= 300:

@@ -1,6 +1,5 @@
-"""Credentials shown with every call, and renewed ahead of their end in a thread of their own: a call waits only where there are none
-that hold.
-"""
+"""Signs calls with credentials that are renewed before they expire, in a separate thread. A call only waits if there
+are no valid ones."""
 
 from __future__ import annotations
 
@@ -16,45 +15,45 @@ from headrace.ports import Clock, Waiter
 from headrace.wire import HttpRequest
 
 EARLY: Final = 900.0
-"""Seconds before their end from which credentials are renewed beside the calls; botocore's own figure."""
+"""Seconds before expiry from which credentials are renewed in the background; botocore's own figure."""
 
 LATE: Final = 60.0
-"""Seconds before their end from which a call waits for new ones."""
+"""Seconds before expiry from which calls wait for new credentials."""
 
 PATIENCE: Final = 60.0
-"""Seconds a call waits for credentials."""
+"""Maximum seconds a call waits for credentials."""
 
 PAUSE: Final = 30.0
-"""Seconds between two renewals beside the calls: some sources hand the same token out again until shortly before its end."""
+"""Minimum seconds between background renewals: some sources return the same token until shortly before it expires."""
 
 
 class Credentials(Protocol):
-    """One cloud's credentials, as its own library finds and renews them."""
+    """One cloud's credentials, found and renewed by its own library."""
 
     def load(self) -> None:
-        """Find or renew them. Blocks, and raises whatever its library raises."""
+        """Find or renew the credentials. Blocks, and raises whatever the library raises."""
         ...
 
     def left(self) -> float:
-        """Seconds they still hold: 0.0 when there are none, inf when they do not end. Never blocks."""
+        """Seconds until the credentials expire: 0.0 if there are none, inf if they never do. Never blocks."""
         ...
 
     def apply(self, request: HttpRequest) -> HttpRequest:
-        """The request with the headers that show them. Never blocks."""
+        """The request with the authentication headers. Never blocks."""
         ...
 
     def forget(self) -> None:
-        """Find them anew with the next `load`: they were refused."""
+        """Discard the credentials, so that the next `load` finds them anew: they were rejected."""
         ...
 
 
 class Signer:
-    """Shows credentials with every request and renews them in time, for all calls and threads at once."""
+    """Signs requests and renews the credentials in time, for all calls and threads."""
 
     def __init__(
         self, provider: str, credentials: Credentials, *, identity: str | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
-        """identity: whose credentials they are, the same in every process that has them; without one nobody else has them."""
+        """identity: identifies the credentials, the same in every process that has them; by default unique to this signer."""
         self.identity = str(id(self)) if identity is None else identity
         self._provider = provider
         self._credentials = credentials
@@ -69,7 +68,7 @@ class Signer:
         return f"<Signer {self._provider}>"
 
     async def sign(self, request: HttpRequest, clock: Clock) -> HttpRequest:
-        """Raises AuthenticationError when there are no credentials, Timeout when they do not come."""
+        """The signed request. Raises AuthenticationError if there are no credentials, Timeout if they take too long."""
         left = self._credentials.left()
         if left <= LATE:
             await self._wait(clock)
@@ -78,8 +77,8 @@ class Signer:
         return self._credentials.apply(request)
 
     def refused(self) -> None:
-        """The other side takes the credentials for no good. Files and environments change, so the next call looks again, at most every
-        `PAUSE` seconds."""
+        """Reports that the credentials were rejected. The next call looks for new ones, since files and environments
+        change, but at most every `PAUSE` seconds."""
         if self._now() - self._renewed_at >= PAUSE:
             self._credentials.forget()
 
@@ -108,7 +107,7 @@ class Signer:
             self._credentials.load()
         except HeadraceError as error:
             failure = error.failure
-        except Exception as error:  # whatever a cloud's library raises, a call must hear of it
+        except Exception as error:  # the call must fail with whatever a cloud's library raises
             text = f"{self._provider}: no credentials: {type(error).__name__}: {mask(str(error))[:500]}"
             failure = Failure(Kind.AUTHENTICATION, text, provider=self._provider, sent=False)
         with self._lock:

@@ -1,4 +1,4 @@
-"""The catalogue as people read it."""
+"""The catalogue as a Markdown table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEAD = ("prefix", "offers", "address", "key", "known")
 
 
 def markdown() -> str:
-    """A Markdown table of every provider that headrace comes with, in the order of their names."""
+    """A Markdown table of every built-in provider, sorted by name."""
     rows = sorted(shipped(), key=lambda row: row.name)
     lines = [_HEAD, ("---",) * len(_HEAD), *map(_cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -47,4 +47,4 @@ _SIGNED: Final[Mapping[str, str]] = {
     "oci": "OCI's signatures",
     "sap": "a service key",
 }
-"""Whose credentials open the way without a key."""
+"""The credentials that replace a key."""

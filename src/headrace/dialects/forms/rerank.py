@@ -1,4 +1,4 @@
-"""Reranking: what each provider calls the documents and the scores. Callers speak Cohere's v2, as litellm's do."""
+"""Reranking: each provider's names for documents and scores. Callers use Cohere's v2 format, as in LiteLLM."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from headrace.types import Json
 from headrace.wire import HttpRequest
 
 _OURS: Final = ("return_documents", "rank_fields")
-"""What headrace does by itself, from the request, for providers that do not."""
+"""Parameters that headrace implements itself for providers without them."""
 
 
 class Reranking(Struct, frozen=True, eq=False):
-    """One provider's form. The best come first, `top_n` of them, with their texts where they were asked for."""
+    """One provider's format. Results are sorted by score, cut to `top_n`, and include the documents if requested."""
 
     path: str
     asked: Callable[[Body], dict[str, Json]]
-    """What is sent for the caller's body."""
+    """Converts the caller's body to the provider's."""
 
     unsaid: tuple[str, ...] = ()
-    """Parameters that litellm knows and the provider has no word for."""
+    """Parameters that LiteLLM supports and this provider does not."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if not target.drop_params and (unsaid := [name for name in self.unsaid if body.get(name) is not None]):
@@ -56,7 +56,7 @@ def _are_numbers(found: Sequence[Json]) -> bool:
 
 
 def _result(item: Mapping[str, Json]) -> dict[str, Any]:
-    """One result in Cohere's words, whatever its score and its text are called."""
+    """One result in Cohere's format, from any of the field names in use."""
     score = next((item[name] for name in _SCORES if item.get(name) is not None), None)
     text = item.get("document", item.get("text"))
     kept = {name: value for name, value in item.items() if name not in (*_SCORES, "document", "text")}
@@ -78,7 +78,7 @@ def _with_text(result: dict[str, Any], body: Body) -> dict[str, Any]:
 
 
 def _usage(whole: Mapping[str, Json]) -> dict[str, Json]:
-    """DeepInfra counts tokens beside the scores."""
+    """DeepInfra's token count, which comes with the scores, in Cohere's format."""
     tokens = whole.get("input_tokens")
     if "meta" in whole or "usage" in whole or not isinstance(tokens, int):
         return {}
@@ -86,7 +86,7 @@ def _usage(whole: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _texts(body: Body) -> list[str]:
-    """Documents as texts; of those with fields the fields that are to count (`rank_fields`), the text, else all of them as JSON."""
+    """Documents as texts. An object is reduced to its `rank_fields` if given, else to its `text`, else converted to JSON."""
     fields = body.get("rank_fields")
     return [_text(document, fields if isinstance(fields, Sequence) else ()) for document in body["documents"]]
 
@@ -100,11 +100,11 @@ def _text(document: Json, fields: Sequence[Json] = ()) -> str:
     return str(document)
 
 
-# ---- what is sent ------------------------------------------------------------------------------------------------------------------
+# ---- request bodies ----------------------------------------------------------------------------------------------------------------
 
 
 def _cohere(body: Body) -> dict[str, Json]:
-    """v2 takes texts only, and gives none back."""
+    """v2 accepts texts only, and does not return them."""
     return {**given(body, *_OURS, "max_chunks_per_doc"), "documents": _texts(body)}
 
 
@@ -118,19 +118,19 @@ def _texts_alone(body: Body) -> dict[str, Json]:
 
 
 def _tei(body: Body) -> dict[str, Json]:
-    """The server has one model, and gives all scores."""
+    """The server has a single model and always returns all scores."""
     return {**given(body, *_OURS, "model", "documents", "top_n"), "texts": _texts(body)}
 
 
 def _nvidia(body: Body) -> dict[str, Json]:
-    """Addresses have underscores where names have points."""
+    """Model ids in URLs have underscores in place of dots."""
     passages = [dict(it) if isinstance(it, Mapping) and it.keys() <= {"text", "image"} else {"text": _text(it)} for it in body["documents"]]
     rest = given(body, *_OURS, "documents", "top_n", "query", "model")
     return {**rest, "model": str(body["model"]).replace("_", "."), "query": {"text": body["query"]}, "passages": passages}
 
 
 def _deepinfra(body: Body) -> dict[str, Json]:
-    """A query for each document."""
+    """Takes one query per document."""
     texts = _texts(body)
     return {**given(body, *_OURS, "model", "documents", "query", "top_n"), "queries": [body["query"]] * len(texts), "documents": texts}
 
@@ -140,9 +140,9 @@ FORMS: Final[Mapping[tuple[str, str], Form]] = {
         "/rerank", _cohere, ("max_chunks_per_doc",)
     ),  # docs.cohere.com/v2/reference/rerank, exchange 787002bd93b5992a
     ("rerank", "voyage"): Reranking("/rerank", _voyage),  # exchange 76a8c328969e7099
-    ("rerank", "fireworks"): Reranking("/rerank", _texts_alone),  # litellm 1.106.2
-    ("rerank", "dashscope"): Reranking("/reranks", _texts_alone),  # litellm 1.106.2
+    ("rerank", "fireworks"): Reranking("/rerank", _texts_alone),  # LiteLLM 1.106.2
+    ("rerank", "dashscope"): Reranking("/reranks", _texts_alone),  # LiteLLM 1.106.2
     ("rerank", "tei"): Reranking("/rerank", _tei),  # docs.trieve.ai/vector-inference/reranker, read 2026-11-28
-    ("rerank", "nvidia"): Reranking("/ranking", _nvidia),  # litellm 1.106.2
-    ("rerank", "deepinfra"): Reranking("/inference/{model}", _deepinfra),  # litellm 1.106.2
+    ("rerank", "nvidia"): Reranking("/ranking", _nvidia),  # LiteLLM 1.106.2
+    ("rerank", "deepinfra"): Reranking("/inference/{model}", _deepinfra),  # LiteLLM 1.106.2
 }

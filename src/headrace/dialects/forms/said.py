@@ -1,4 +1,4 @@
-"""Conversations for models that read one text, and their texts as answers."""
+"""Conversations flattened for models that take a single text, and their texts as responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SPEAKERS: Final = {"user": "User", "assistant": "Assistant"}
 
 
 def turns_of(body: Body, target: Target) -> tuple[str, list[tuple[str, str]]]:
-    """What the system says, and who says what after it. Raises BadRequestError for what is no text."""
+    """The system prompt, and the other messages as (role, text). Raises BadRequestError for content other than text."""
     system, turns = [], []
     for number, message in enumerate(body["messages"]):
         role, text = message.get("role"), _text(message.get("content"), number, target)
@@ -39,7 +39,7 @@ def _text(content: Json, number: int, target: Target) -> str:
 
 
 def as_one_text(turns: Sequence[tuple[str, str]]) -> str:
-    """One turn as it is; several with who says them, ending where the assistant goes on."""
+    """A single turn unchanged; several with speaker labels, ending where the assistant continues."""
     if len(turns) == 1:
         return turns[0][1]
     said = [f"{_SPEAKERS[role]}: {text}" for role, text in turns]
@@ -47,7 +47,7 @@ def as_one_text(turns: Sequence[tuple[str, str]]) -> str:
 
 
 def prompt_of(body: Body, target: Target) -> tuple[str, str]:
-    """The system's text and the prompt, of a chat or of a text completion."""
+    """The system prompt and the prompt, of a chat or a text completion."""
     if "messages" in body:
         system, turns = turns_of(body, target)
         return system, as_one_text(turns)
@@ -60,7 +60,7 @@ def prompt_of(body: Body, target: Target) -> tuple[str, str]:
 
 
 def answer_of(body: Body, text: str, *, finish: str = "stop", usage: Mapping[str, int] | None = None, **more: Json) -> dict[str, Json]:
-    """A text as what was asked for: a chat's answer, or a text completion's."""
+    """A text as a chat completion or a text completion, whichever was requested."""
     chat = "messages" in body
     said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text, "logprobs": None}
     kind = "chat.completion" if chat else "text_completion"
@@ -70,7 +70,7 @@ def answer_of(body: Body, text: str, *, finish: str = "stop", usage: Mapping[str
 
 
 def usage_of(prompt: Any, completion: Any) -> dict[str, int] | None:
-    """None where it is not told."""
+    """OpenAI's usage; None unless both counts are known."""
     if not isinstance(prompt, int) or not isinstance(completion, int):
         return None
     return {"prompt_tokens": prompt, "completion_tokens": completion}

@@ -1,5 +1,9 @@
-"""SAP's orchestration: OpenAI's chats and vectors in an envelope of modules (help.sap.com/docs/sap-ai-core, orchestration v2, as litellm
-1.106.2 has it). `grounding`, `masking`, `filtering` and `translation` are modules beside the prompt; `placeholder_values` fill `{{?…}}`."""
+"""SAP's orchestration: OpenAI's chats and embeddings wrapped in modules (help.sap.com/docs/sap-ai-core, orchestration
+v2, as LiteLLM 1.106.2 has it).
+
+`grounding`, `masking`, `filtering` and `translation` are modules next to the prompt; `placeholder_values` fill `{{?…}}`
+in it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from headrace.types import Json
 from headrace.wire import Frame, HttpRequest
 
 PLACE: Final = "/inference/orchestration"
-"""Stands for the deployment's own address, which the credentials know (`providers.sap`)."""
+"""Placeholder for the deployment's URL, which is found with the credentials (`providers.sap`)."""
 
 _MODULES: Final = ("grounding", "masking", "filtering", "translation")
 _PROMPT: Final = ("tools", "response_format")
@@ -49,7 +53,7 @@ class Chats:
 
 
 class Chunks:
-    """Events whose `final_result` is OpenAI's chunk."""
+    """Unwraps events whose `final_result` is OpenAI's chunk."""
 
     def __init__(self, target: Target) -> None:
         self._reader = ChunkReader(provider=target.provider, model=target.model)
@@ -74,7 +78,7 @@ class Chunks:
         try:
             event = msgspec.json.decode(frame.data)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return frame  # [DONE], or what the reader knows how to refuse
+            return frame  # [DONE], or invalid data that the reader reports
         inner = event.get("final_result") if isinstance(event, Mapping) else None
         return frame if not isinstance(inner, Mapping) else msgspec.structs.replace(frame, data=msgspec.json.encode(inner))
 

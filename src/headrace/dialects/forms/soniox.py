@@ -1,5 +1,5 @@
-"""What was said, by Soniox: the recording is given to it first, and its transcription asked after (soniox.com/docs/stt/api-reference,
-as litellm 1.106.2 has it). Afterwards nothing of the call is kept there."""
+"""Transcriptions by Soniox: uploads the audio, then polls for its transcription (soniox.com/docs/stt/api-reference, as
+LiteLLM 1.106.2 has it). Deletes both afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OURS: Final = ("model", "file", "language", "response_format", "timestamp_granu
 
 
 class Soniox:
-    """`language` is a hint; Soniox's own parameters pass. `response_format` may be json, verbose_json, text, srt or vtt."""
+    """`language` is a hint; Soniox's own parameters pass through. `response_format` may be json, verbose_json, text, srt or vtt."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         form = form_of({"file": body["file"]})
@@ -79,7 +79,7 @@ def _id(told: Mapping[str, Any]) -> str:
 
 
 def _words(tokens: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Tokens as words: one that begins with a blank, or is another speaker's, begins a word. Translations have no time."""
+    """Tokens joined into words. A leading space or a new speaker starts a word. Translations are skipped because they have no times."""
     word: dict[str, Any] = {}
     for token in tokens:
         if token.get("translation_status") == "translation" or token.get("start_ms") is None:
@@ -97,7 +97,7 @@ def _words(tokens: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 _CUE: Final = 10
-"""Words of a subtitle."""
+"""Words per subtitle."""
 
 
 def _cues(words: Sequence[Mapping[str, Any]], kind: str) -> str:

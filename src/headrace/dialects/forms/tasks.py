@@ -1,4 +1,4 @@
-"""Images and speech that are made as tasks, asked after until they are done: Black Forest Labs and Runway."""
+"""Images and speech generated as tasks that are polled until done: Black Forest Labs and Runway."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SAID_ELSEWHERE: Final = ("model", "n", "size", "quality", "response_format", "u
 
 
 def broken(kind: Kind, why: str, target: Target) -> Exception:
-    """What became of a task that has no result."""
+    """The error for a task without a result."""
     return error_of(Failure(kind, f"{target.provider}: {why}", provider=target.provider, model=target.model))
 
 
 def with_key(target: Target, method: str, url: str) -> HttpRequest:
-    """A request at an address that the provider gave: the key goes with it to the provider's own machines alone."""
+    """A request to a URL from a response. The key is only sent to the provider's own hosts; raises BadRequestError for any other."""
     own, there = urlsplit(target.base_url), urlsplit(url)
     house = ".".join((own.hostname or "").split(".")[-2:])
     host = there.hostname or ""
@@ -40,7 +40,7 @@ def _named(house: str) -> bool:
 
 
 def fetched(target: Target, url: str) -> HttpRequest:
-    """What a provider made, from where it says: without the key, and from no private address but the provider's own."""
+    """A request for a generated file, sent without the key, and to no private address except the provider's own."""
     here = urlsplit(target.base_url).netloc == urlsplit(url).netloc
     return HttpRequest("GET", url, public=not here)
 
@@ -54,7 +54,7 @@ def _one(body: Body, target: Target) -> None:
 
 
 class BlackForestLabs:
-    """`POST /v1/{model}`, then the `polling_url` of the answer (docs.bfl.ai, as litellm 1.106.2 has it). Files go as base64."""
+    """`POST /v1/{model}`, then the response's `polling_url` (docs.bfl.ai, as LiteLLM 1.106.2 has it). Files are sent as base64."""
 
     BAD: Final = {
         "Request Moderated": Kind.CONTENT_POLICY,
@@ -91,7 +91,7 @@ class BlackForestLabs:
 
     @staticmethod
     def _asked(url: str, target: Target) -> Next:
-        """The step is the address: later answers do not repeat it."""
+        """The step's name is the URL, because later responses do not repeat it."""
         return Next(url, with_key(target, "GET", url), 0.5)
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
@@ -112,7 +112,7 @@ def _why(details: Json) -> str:
 
 
 def _ended(response: HttpResponse, step: str, target: Target) -> Next | Mapping[str, Any]:
-    """A task that has `output`, or when it is asked after (docs.dev.runwayml.com/api, as litellm 1.106.2 has it)."""
+    """The finished task with its `output`, or the next poll (docs.dev.runwayml.com/api, as LiteLLM 1.106.2 has it)."""
     told: Mapping[str, Any] = msgspec.json.decode(response.body)
     status = told["status"] if step else "PENDING"
     if status == "SUCCEEDED":
@@ -143,7 +143,7 @@ class RunwayImages:
 
 
 class RunwaySpeech:
-    """OpenAI's voices are those that litellm 1.106.2 takes for them; any other name is Runway's own."""
+    """OpenAI's voice names are mapped as in LiteLLM 1.106.2; any other name is Runway's own."""
 
     VOICES: Final = {
         "alloy": "Maya", "echo": "James", "fable": "Bernard", "onyx": "Vincent", "nova": "Serene", "shimmer": "Ella",
@@ -162,7 +162,7 @@ class RunwaySpeech:
         return ended if isinstance(ended, Next) else Next("file", fetched(target, ended["output"][0]))
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is the recording."""
+        """Never called: the response is the audio itself."""
         return dict(answer)
 
 

@@ -1,4 +1,4 @@
-"""Models that complete one text, each server in a form of its own: NLP Cloud, Petals, Triton, watsonx."""
+"""Text completion models with a server format of their own: NLP Cloud, Petals, Triton, watsonx."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ASKED: Final = ("model", "messages", "prompt", "stream")
 
 
 class NlpCloud:
-    """`/gpu/{model}/chatbot` with what was said before, or `/generation` (docs.nlpcloud.com; its clients' `chatbot` and `generation`)."""
+    """`/gpu/{model}/chatbot` with the history, or `/generation` (docs.nlpcloud.com; `chatbot` and `generation` in its clients)."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         place = f"/{quote(target.model, safe='/')}"
@@ -41,7 +41,7 @@ class NlpCloud:
 
 
 class Petals:
-    """`/generate` takes a form (github.com/petals-infra/chat.petals.dev, as litellm 1.106.2 has it)."""
+    """`/generate` takes a form (github.com/petals-infra/chat.petals.dev, as LiteLLM 1.106.2 has it)."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         system, prompt = prompt_of(body, target)
@@ -57,13 +57,13 @@ class Petals:
 
 
 class Triton:
-    """`/v2/models/{model}/generate` (Triton's generate extension), or an address that ends in `/generate` or `/infer`, as litellm's users
-    give it. Every parameter passes."""
+    """`/v2/models/{model}/generate` (Triton's generate extension), or a base URL ending in `/generate` or `/infer`, as
+    LiteLLM accepts. All parameters pass through."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         system, prompt = prompt_of(body, target)
         text, rest = (f"{system}\n\n{prompt}" if system else prompt), given(body, *_ASKED)
-        rest.setdefault("max_tokens", 2000)  # litellm's own: without one the server writes very little
+        rest.setdefault("max_tokens", 2000)  # LiteLLM's default: without one the server generates very little
         if target.base_url.endswith("/infer"):
             asked = [_tensor("text_input", [text]), *(_tensor(name, [value]) for name, value in rest.items())]
             return posted(target, "", {"inputs": asked})
@@ -78,9 +78,9 @@ class Triton:
 
 
 class Watsonx:
-    """`/ml/v1/text/generation` and `generation_stream`: the text is `input`, and what the model is told stands in `parameters`.
+    """`/ml/v1/text/generation` and `generation_stream`: the text is `input`, model parameters go into `parameters`.
 
-    The reasons to stop are those of `TextGenResult` (ibm.github.io/watsonx-ai-node-sdk, read 2026-11-29).
+    Stop reasons are those of `TextGenResult` (ibm.github.io/watsonx-ai-node-sdk, read 2026-11-29).
     """
 
     _BESIDE: Final = ("model", "model_id", "project_id", "space_id", "moderations")
@@ -104,7 +104,7 @@ class Watsonx:
         return Pieces(self._told, body, target)
 
     def _told(self, answer: Any) -> Told:
-        """What an answer or an event says. Raises BadRequestError where the model failed."""
+        """The contents of a response or event. Raises BadRequestError if the model failed."""
         made = answer["results"][0]
         if (reason := made.get("stop_reason")) in ("error", "cancelled"):
             raise BadRequestError(f"the model stopped by {reason}")
@@ -115,7 +115,7 @@ class Watsonx:
 
 
 class TritonVectors:
-    """`/v2/models/{model}/infer` with the texts as `input_text`, as litellm 1.106.2 has it: one tensor of vectors comes back."""
+    """`/v2/models/{model}/infer` with the texts as `input_text`, as LiteLLM 1.106.2 has it. Returns one tensor of vectors."""
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]

@@ -1,6 +1,6 @@
-"""Files that go up part by part: begun by one request, ended by another or by the last part, and taken back where that is not to be.
+"""Multi-step file uploads: begun by one request, completed by another or by the last part, and cancelled on failure.
 
-A request whose `upload` is one of these only begins it; its `then` says what is asked next, as a form's does.
+A request with one of these as its `upload` only begins it; `then` returns the next request, as a form's does.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from headrace.multipart import FormFile, Slice, Spool
 from headrace.wire import HttpRequest, HttpResponse, Upload
 
 PART: Final = 64 << 20
-"""Bytes of a part, and of a file that goes up in one request."""
+"""Bytes in one part. Files up to this size are uploaded in a single request."""
 
 # ---- S3 ----------------------------------------------------------------------------------------------------------------------------
 
 MOST_PARTS: Final = 10_000
-"""Of an upload (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read 2026-11-29)."""
+"""Maximum number of parts in an upload (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read 2026-11-29)."""
 
 
 def part_of(size: int) -> int:
-    """Bytes of a part, of a file of about so many: whole megabytes, and so few parts that they may be twice as many."""
+    """Bytes in one part, for a file of about `size` bytes: whole MiB, and large enough that twice as many parts would
+    still be allowed."""
     return max(PART, -(-size // (MOST_PARTS // 2 << 20)) << 20)
 
 
 class Digests:
-    """SHA-256 of each part of what is written here, with which its request is signed."""
+    """SHA-256 of each part of the data written to it, for signing the parts' requests."""
 
     __slots__ = ("_parts", "_room", "part")
 
@@ -60,7 +61,8 @@ class Digests:
 
 
 class Asked(Protocol):
-    """A request about the object: what stands behind the question mark, its body, or an upload with its SHA-256; which bytes of it."""
+    """Builds a request for the object. query: URL query. said: body. upload: instead of a body, with its SHA-256 in
+    `hash`. span: `Range`."""
 
     def __call__(
         self, method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "", span: str = ""
@@ -68,18 +70,19 @@ class Asked(Protocol):
 
 
 class Multipart:
-    """CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload: operations as botocore 1.44.5 has them, what
-    they mean by the descriptions in that model and in @aws-sdk/client-s3 3.1023 (read 2026-11-29). S3 keeps, and charges for, the parts of
-    what is neither completed nor aborted.
+    """CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
 
-    Where the answer to the last step is lost it is asked again. An upload that S3 does not know any more then may have been completed: the
-    object tells, whose mark ends in the number of its parts.
+    Operations as botocore 1.44.5 has them; semantics from the descriptions in that model and in @aws-sdk/client-s3
+    3.1023 (read 2026-11-29). S3 keeps, and charges for, the parts of an upload that is neither completed nor aborted.
+
+    If the response to the last step is lost, the step is repeated. If S3 then does not know the upload, it may have
+    been completed: this is checked on the object, whose ETag ends in the number of parts.
     """
 
     __slots__ = ("_asked", "_error", "_hashes", "_id", "_part", "_tags", "_target", "address", "content", "name")
 
     size: Final = 0
-    """The request that begins it has no body."""
+    """The request that begins the upload has no body."""
 
     def __init__(self, content: FormFile | Spool, address: str, name: str, digests: Digests, asked: Asked, target: Target) -> None:
         self.content = content
@@ -122,7 +125,8 @@ class Multipart:
         return Next("whole", request, undo=(self._abort(),), again=request, more=(_UNKNOWN,))
 
     def _ended(self, response: HttpResponse) -> Next | None:
-        """S3 says that all is well before it puts the parts together, and may have to say something else then."""
+        """Handles the response to the completion. S3 sends status 200 before it assembles the parts, so the body may
+        still report an error."""
         if response.status == _UNKNOWN:
             self._error = error_of(load("openai_chat").read_error(response, self._target))
             return Next("looked", self._asked("GET", "", span="bytes=0-0"), more=(_UNKNOWN,))
@@ -133,7 +137,7 @@ class Multipart:
         return Next("aborted", self._abort())
 
     def _is_there(self, response: HttpResponse) -> bool:
-        """Whether the object is that of these parts: what was begun under its name nobody else has begun."""
+        """Whether the object was made from these parts. Its name is unique to this upload."""
         size = response.headers.get("content-range", "").rpartition("/")[2]
         return size == str(self.content.size) and response.headers.get("etag", "").strip('"').endswith(f"-{len(self._hashes)}")
 
@@ -145,7 +149,7 @@ class Multipart:
 
 
 _UNKNOWN: Final = 404
-"""The status of what S3 does not know, or no more."""
+"""The status for an upload or object that S3 does not know."""
 
 
 def _said(response: HttpResponse) -> ElementTree.Element:
@@ -163,23 +167,24 @@ def _missing(what: str) -> str:
 
 _INCOMPLETE: Final = 308
 _DEAF: Final = 4
-"""Answers in a row that tell of nothing new."""
+"""Give up after this many consecutive responses without progress."""
 
 
 class Resumable:
-    """A session that the object's description begins: parts of its content, after each of which the answer says how far it got. What went
-    wrong is asked after, not guessed at, the last part's answer too.
+    """A resumable upload: the session begins with the object's metadata, and each part's response says how many bytes
+    have arrived.
 
-    308 with a Range or, where nothing has arrived, without (java-storage's JsonResumableSessionQueryTask, and its pull request 2182, which
-    quotes cloud.google.com/storage/docs/performing-resumable-uploads#status-check); 200 with the object for one that has ended (the same
-    task; google-cloud-storage 3.17.1, `_media/_upload.py`); parts in multiples of 256 KiB but for the last (both); 499 for one that is
-    given up (a reader of that page, leandrodamascena.medium.com). Read 2026-11-29.
+    After a failure, the last part included, the progress is queried. 308 with a Range or, if nothing has arrived,
+    without one (java-storage's JsonResumableSessionQueryTask, and its pull request 2182, which quotes
+    cloud.google.com/storage/docs/performing-resumable-uploads #status-check); 200 with the object once complete (the
+    same task; google-cloud-storage 3.17.1, `_media/_upload.py`); parts in multiples of 256 KiB except the last (both);
+    499 for a cancelled session (a reader of that page, leandrodamascena.medium.com). Read 2026-11-29.
     """
 
     __slots__ = ("_about", "_address", "_at", "_deaf", "content")
 
     def __init__(self, content: FormFile | Spool, about: bytes, endpoint: str) -> None:
-        """endpoint: where sessions are, whatever host their addresses name: they are asked with credentials."""
+        """endpoint: the host for session requests, whatever host the session's URL names, because credentials are sent with them."""
         self.content = content
         self._about = about
         self._address = endpoint
@@ -205,7 +210,7 @@ class Resumable:
         return self._next_part()
 
     def _went_on(self, response: HttpResponse) -> bool:
-        """Whether that may go on that it has not got further."""
+        """Records the progress. False after too many responses without any."""
         found = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("range", ""))
         before, self._at = self._at, min(int(found[1]) + 1, self.content.size) if found else 0
         self._deaf = 0 if self._at > before else self._deaf + 1
@@ -227,7 +232,7 @@ class Resumable:
 
 
 def _moved(address: str, endpoint: str) -> str:
-    """`address` where `endpoint` is, with what stands before paths there."""
+    """`address` moved to the host of `endpoint`, with its path prefix."""
     place, here = urlsplit(address), urlsplit(endpoint)
     before = "" if place.path.startswith(f"{here.path}/") else here.path
     return f"{here.scheme}://{here.netloc}{before}{place.path}?{place.query}"

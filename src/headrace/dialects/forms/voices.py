@@ -1,4 +1,4 @@
-"""Speech by the clouds' own services: Amazon Polly and Azure Speech. The answer is the recording."""
+"""Speech by cloud services: Amazon Polly and Azure Speech. The response is the audio itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _voice(body: Body, target: Target, example: str) -> str:
 
 
 def _format(body: Body, target: Target, known: Mapping[str, str]) -> str:
-    """OpenAI's word for a recording's form in the provider's; the provider's own words pass."""
+    """OpenAI's audio format by the provider's name; the provider's own names pass through."""
     wanted = body.get("response_format")
     if wanted in ("flac", "aac", "wav") and wanted not in known:
         raise UnsupportedParamsError(
@@ -40,7 +40,7 @@ def _spoken(body: Body) -> str:
 
 
 class Polly:
-    """`/v1/speech`: the model is Polly's engine (botocore's model of Polly, 2016-06-10). Its own parameters pass, as Polly spells them."""
+    """`/v1/speech`: the model is Polly's engine (botocore's model of Polly, 2016-06-10). Polly's own parameters pass through."""
 
     FORMATS: Final = {"mp3": "mp3", "opus": "ogg_opus", "pcm": "pcm"}
 
@@ -54,12 +54,12 @@ class Polly:
         return posted(target, "/speech", {**said, **given(body, *_WORDS)})
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is the recording."""
+        """Never called: the response is the audio itself."""
         return dict(answer)
 
 
 class AzureSpeech:
-    """`/cognitiveservices/v1` takes SSML, which is made of the text, the voice and the speed."""
+    """`/cognitiveservices/v1` takes SSML, which is built from text, voice and speed."""
 
     FORMATS: Final = {
         "mp3": "audio-24khz-48kbitrate-mono-mp3",
@@ -77,7 +77,7 @@ class AzureSpeech:
 
     @staticmethod
     def _ssml(text: str, voice: str, speed: Json) -> str:
-        """A voice's name begins with its language. OpenAI's speed is a factor, SSML's rate a change in percent."""
+        """The SSML. A voice's name begins with its language; OpenAI's speed is a factor, SSML's rate a change in percent."""
         language = "-".join(voice.split("-")[:2])
         said = escape(text)
         if speed is not None:
@@ -88,7 +88,7 @@ class AzureSpeech:
         return f"<speak {space} xml:lang={quoteattr(language)}><voice name={quoteattr(voice)}>{said}</voice></speak>"
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
-        """Never asked: the answer is the recording."""
+        """Never called: the response is the audio itself."""
         return dict(answer)
 
 
