@@ -114,6 +114,12 @@ def test_a_customer_whom_calls_were_for_was_unknown_until_it_was_made(gateway: G
     assert (made["litellm_budget_table"]["max_budget"], made["litellm_budget_table"]["budget_id"]) == (2, None)
 
 
+def test_a_deployment_s_health_did_not_tell_where_it_is(gateway: Gateway) -> None:
+    (found,) = gateway.ask("/health?model=gpt")["healthy_endpoints"]
+    assert found["api_base"].endswith("/sim/v1")
+    assert "api_key" not in found
+
+
 def test_calls_that_a_query_did_not_ask_for_were_listed(gateway: Gateway) -> None:
     key, other = gateway.key(key_alias="one"), gateway.key(key_alias="two", models=["gpt"])
     gateway.chat(key, metadata={"session_id": "s"})

@@ -29,7 +29,7 @@ from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
 from headrace.gateway.fronts import BEDROCK, EVENTS, front_of
-from headrace.gateway.headers import customer_of, is_private, options_of
+from headrace.gateway.headers import customer_of, is_private, notes_of, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
@@ -251,6 +251,7 @@ class Gateway(Struct, eq=False):
             self.check_customer(answer.entered)
         by_headers = options_of(headers, stream=call.stream)
         answer.entered.asked_by_headers(by_headers, call.options)
+        answer.entered.noted(notes_of(headers))
         model = self._meant(here, reply)
         scopes = await self.scopes(here, model, answer.entered)
         if scopes:
@@ -306,6 +307,7 @@ class Gateway(Struct, eq=False):
         answer.entry = self._entry(answer.id, asked, here.caller)
         answer.entry.asked(PASSED.name, sent.model, stream=False, options=sent.said)
         answer.entry.asked_for(customer_of(asked.headers))
+        answer.entry.noted(notes_of(asked.headers))
         if asked.method == "POST":
             self.check_customer(answer.entry)
         if answer.entry.content is not None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from headrace.errors import BadRequestError
 
 
@@ -38,6 +40,11 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 
 _HEADERS: Final = {f"x-{whose}-{name}": said for whose in ("headrace", "litellm") for name, said in _OPTIONS.items()}
 
+_TRACE: Final = "x-litellm-trace-id"
+"""LiteLLM's other header for the session; it takes precedence."""
+_NOTES: Final = ("x-headrace-spend-logs-metadata", "x-litellm-spend-logs-metadata")
+"""Metadata to record with the call: a JSON object."""
+
 _CUSTOMERS: Final = ("x-headrace-customer", "x-litellm-customer-id", "x-litellm-end-user-id")
 """The end user of the call. The latter two are LiteLLM's (docs.litellm.ai/docs/proxy/customers, read 2026-11)."""
 
@@ -58,6 +65,8 @@ def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
     for name in _SESSIONS:
         if name in headers:
             found.setdefault("session_id", headers[name])
+    if trace := headers.get(_TRACE):
+        found["session_id"] = trace
     if not stream and (patience := patience_of(headers)):
         found["total_timeout"] = patience
     return found
@@ -65,7 +74,21 @@ def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
 
 def said_in(headers: Mapping[str, str]) -> bool:
     """Whether headers set anything besides the client's timeout and its session."""
-    return not _HEADERS.keys().isdisjoint(headers) or bool(customer_of(headers))
+    return not _SAYING.isdisjoint(headers) or bool(customer_of(headers))
+
+
+_SAYING: Final = frozenset({*_HEADERS, _TRACE, *_NOTES})
+
+
+def notes_of(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Metadata to record with the call. Raises BadRequestError that names the header."""
+    name = next((name for name in _NOTES if headers.get(name)), None)
+    if name is None:
+        return {}
+    try:
+        return msgspec.json.decode(headers[name], type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequestError(f"the header {name} must be a JSON object") from None
 
 
 def customer_of(headers: Mapping[str, str]) -> str:

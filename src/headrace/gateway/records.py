@@ -148,6 +148,11 @@ class Entry:
         if "session_id" in options:
             self._told.setdefault("session", options["session_id"])
 
+    def noted(self, notes: Mapping[str, Any]) -> None:
+        """What headers want noted with the call; what its body says wins."""
+        if notes:
+            self._told["metadata"] = {**notes, **self._told.get("metadata", {})}
+
     def asked_for(self, customer: str) -> None:
         """Set the end user of the call, whatever its body says."""
         if customer:

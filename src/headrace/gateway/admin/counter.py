@@ -18,6 +18,7 @@ from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.books import Books
 from headrace.gateway.requests import refusal
 from headrace.gateway.standing import NOTHING_SAID
+from headrace.routing.plan import Deployment
 from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import Connection, several
 
@@ -102,6 +103,11 @@ class Counter:
     async def all_shown(self, holders: list[Holder], shape: Callable[[Holder, int, float], dict[str, Any]]) -> list[dict[str, Any]]:
         spent = await self.spent(holders)
         return [shape(holder, spent[holder.kind, holder.id], self.clock()) for holder in holders]
+
+    def behind(self, question: Question, name: str) -> Deployment | None:
+        """The deployment behind a model name, if the caller may see it."""
+        found = self.router.get_deployment_by_model_group_name(question.caller.meant(name))
+        return found if found is not None and (question.sees_all or question.caller.may_call(name, found.group)) else None
 
     async def page(
         self, holders: Sequence[Holder], shape: Callable[[Holder, int, float], dict[str, Any]], query: Mapping[str, str], page: Page

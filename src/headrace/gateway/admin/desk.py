@@ -22,6 +22,7 @@ from headrace.gateway.admin.key_desk import OWN, KeyDesk
 from headrace.gateway.admin.model_desk import ModelDesk
 from headrace.gateway.admin.organization_desk import ORGANIZATION, OrganizationDesk
 from headrace.gateway.admin.people_desk import TEAM, USER, TeamDesk, UserDesk
+from headrace.gateway.admin.price_desk import PriceDesk
 from headrace.gateway.admin.spend_desk import SpendDesk
 from headrace.gateway.admin.tag_desk import TAG, TagDesk
 from headrace.gateway.callers import Caller, Role
@@ -34,7 +35,7 @@ from headrace.runtime.sql import Database
 
 ROOMS: Final = (
     "/key/", "/team/", "/user/", "/customer/", "/end_user/", "/budget/", "/tag/", "/model/", "/v1/model/", "/model_group/", "/spend/",
-    "/organization/", "/global/", "/health/", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/",
+    "/organization/", "/global/", "/cost/", "/health/", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/",
 )  # fmt: skip
 
 
@@ -62,6 +63,7 @@ class AdminDesk:
             **BudgetDesk(counter).routes(),
             **OrganizationDesk(counter).routes(),
             **TagDesk(counter).routes(),
+            **PriceDesk(counter).routes(),
             **SpendDesk(counter).routes(),
             **ActivityDesk(counter).routes(),
         }

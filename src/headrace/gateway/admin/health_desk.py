@@ -16,6 +16,14 @@ from headrace.gateway.admin.model_desk import shown
 from headrace.routing.plan import Deployment
 from headrace.runtime.sql_drivers import DatabaseError
 
+_WHERE: Final[Mapping[str, str]] = {
+    "base_url": "api_base",
+    "api_base": "api_base",
+    "api_version": "api_version",
+    "rpm": "rpm",
+    "tpm": "tpm",
+}
+"""What of a deployment's parameters is told with what a check found of it, and under which word."""
 MOST: Final = 1000
 """Groups whose latest result is kept."""
 
@@ -57,9 +65,15 @@ class HealthDesk:
 
     async def _asked(self, model: str | None) -> dict[str, Any]:
         found = await self._counter.router.ahealth_check(model)
-        sides = {name: [shown(one) for one in found[f"{name}_endpoints"]] for name in ("healthy", "unhealthy")}
+        sides = {name: [self._row(one) for one in found[f"{name}_endpoints"]] for name in ("healthy", "unhealthy")}
         lists = {f"{name}_endpoints": side for name, side in sides.items()}
         return {**lists, **{f"{name}_count": len(side) for name, side in sides.items()}}
+
+    def _row(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """What a check found of a deployment, with where it is."""
+        known = self._counter.router.get_deployment(found["model_id"])
+        params = {} if known is None else shown(known.litellm_params)
+        return {**shown(found), **{_WHERE[name]: params[name] for name in _WHERE if name in params}}
 
     async def latest(self, question: Question) -> Any:
         """The latest results of health checks and calls for each deployment, without a new check."""

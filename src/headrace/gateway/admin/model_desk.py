@@ -201,20 +201,15 @@ class ModelDesk:
             if given is not None and not (isinstance(given, list) and all(isinstance(one, dict) for one in given)):
                 raise BadRequestError(f"{field} must be a list of objects, got {shape(given)}")
         said = [{"role": "user", "content": text("prompt", prompt)}] if messages is None else messages
-        deployment = self._behind(question, name)
+        deployment = self._counter.behind(question, name)
         return counted_here(name, name if deployment is None else deployment.model, said, {"tools": tools}).model_dump()
-
-    def _behind(self, question: Question, name: str) -> Deployment | None:
-        """The deployment behind a model name, if the caller may see it."""
-        found = self._counter.router.get_deployment_by_model_group_name(question.caller.meant(name))
-        return found if found is not None and (question.sees_all or question.caller.may_call(name, found.group)) else None
 
     async def parameters(self, question: Question) -> Any:
         """The OpenAI parameters that the provider of a `model` supports, as far as known."""
         from headrace.models.parameters import get_supported_openai_params  # late: rarely requested
 
         name = text("model", question.query.get("model"))
-        deployment = self._behind(question, name)
+        deployment = self._counter.behind(question, name)
         whose = None if deployment is None else deployment.litellm_params.get("custom_llm_provider")
         found = get_supported_openai_params(name if deployment is None else deployment.model, whose)
         if found is None:
