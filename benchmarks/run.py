@@ -1,4 +1,4 @@
-"""What can be measured, and the command for each: `make bench`."""
+"""Lists the benchmarks and their commands: `make bench`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every benchmark's module, and the first line of what it says of itself."""
+    """Every benchmark's module, and the first line of its docstring."""
     found = []
     for path in sorted(HERE.glob("*/*.py")):
         source = path.read_text()

@@ -1,4 +1,5 @@
-"""Puts the gateway's page into the wheel: built by npm from `page`, by its lock file. Without npm the wheel has the plain page."""
+"""A build hook that adds the dashboard page to the wheel, built by npm from `page` and its lock file. Without npm, the
+plain page is served."""
 
 from __future__ import annotations
 
@@ -22,6 +23,6 @@ class PageBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def build_page(folder: Path, npm: str) -> None:
-    """Raises CalledProcessError."""
+    """Build the page. Raises CalledProcessError."""
     for arguments in (("ci", "--silent"), ("run", "--silent", "build")):
         subprocess.run([npm, *arguments], cwd=folder, check=True)

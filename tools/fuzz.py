@@ -1,7 +1,7 @@
-"""Every reader fed what nobody should send, guided by the lines it reaches: `python -m tools.fuzz openai_chat --seconds 120`.
+"""Coverage-guided fuzzing of every reader with invalid input: `python -m tools.fuzz openai_chat --seconds 120`.
 
-Run by hand, with `pip install atheris` beside the project. It begins with what the tests say, and with recorded traffic where there is any
-(`$HEADRACE_WIRE`, else `shared/wire` beside the repository). What it finds is told once for each place, and the search goes on.
+Run by hand, after `pip install atheris`. Starts from the tests' data, and from recorded traffic if available
+(`$HEADRACE_WIRE`, else `shared/wire` next to the repository). Reports each location once and continues.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["headrace.dialects", "headrace.framing"
     from headrace.dialects.quota import read_quota
     from headrace.framing import EventStreamReader, JsonLinesReader, SseReader
 
-    DIALECTS = {name: load(name) for name in NAMES}  # now, for what is imported later is not watched
+    DIALECTS = {name: load(name) for name in NAMES}  # loaded now, because later imports are not instrumented
 
 from headrace.errors import HeadraceError
 from headrace.types import ChatRequest
@@ -55,7 +55,7 @@ WORDS = (
     "finish_reason",
 )
 BROKEN = "\ue000"
-"""Stands in an input, which is text, for a byte that is no UTF-8."""
+"""A placeholder in the input, which is text, for a byte that is not valid UTF-8."""
 
 VALUES = (
     None,
@@ -80,7 +80,7 @@ VALUES = (
 )
 
 
-# ---- what is done with an input ------------------------------------------------------------------------------------------------------
+# ---- processing an input -------------------------------------------------------------------------------------------------------------
 
 
 def on_the_wire(body: Any) -> bytes:
@@ -88,7 +88,7 @@ def on_the_wire(body: Any) -> bytes:
 
 
 def reading(name: str) -> dict[str, Callable[[Any], object]]:
-    """What a dialect reads, by the kind of input."""
+    """A dialect's readers by the kind of input."""
     dialect = DIALECTS[name]
 
     def answer(status: int, body: Any) -> HttpResponse:
@@ -118,7 +118,7 @@ def reading(name: str) -> dict[str, Callable[[Any], object]]:
 
 
 def framed(name: str) -> Callable[[bytes], object]:
-    """Bytes in pieces: the frames are those of the whole."""
+    """Checks that bytes fed in pieces give the same frames as fed whole."""
 
     def read(data: bytes) -> None:
         size = 1 + (data[0] % 7 if data else 0)
@@ -134,7 +134,7 @@ def framed(name: str) -> Callable[[bytes], object]:
 
 
 def changed(value: Any, chance: random.Random) -> Any:
-    """`value` with something else in one place."""
+    """`value` with a change in one place."""
     spots = list(places(value))
     if not spots:
         return chance.choice(VALUES)
@@ -166,7 +166,7 @@ def places(value: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
 
 
 def mutated(data: bytes, most: int, seed: int) -> bytes:
-    """An input is `[kind, body]` as JSON."""
+    """A mutated input; inputs are `[kind, body]` as JSON."""
     chance = random.Random(seed)
     try:
         kind, body = json.loads(data)
@@ -179,7 +179,7 @@ def mutated(data: bytes, most: int, seed: int) -> bytes:
 
 
 def recorded(name: str) -> Iterator[tuple[str, Any]]:
-    """What the recordings say in that dialect, a few of each."""
+    """Samples of the recorded traffic in that dialect."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from conformance.tongues import TONGUES
 
@@ -214,7 +214,7 @@ def main() -> int:
 
 
 def search(reader: str, seeds: Path, seconds: int) -> None:
-    """Ends the process: libFuzzer does not give it back, nor always end it."""
+    """Run the search and end the process: libFuzzer does not return, and does not always end it."""
     trial = Trial(framed(reader) if reader in FRAMINGS else by_kind(reader, seeds), monotonic() + seconds)
     flags = ["-rss_limit_mb=1500", "-timeout=20", "-max_len=30000"]
     mutator = {} if reader in FRAMINGS else {"custom_mutator": mutated}
@@ -239,11 +239,11 @@ def by_kind(name: str, seeds: Path) -> Callable[[bytes], object]:
 
 
 MOST = 50_000
-"""Kilobytes that reading one input may add to the most that was ever held."""
+"""Kilobytes by which one input may raise peak memory."""
 
 
 class Trial:
-    """Inputs one after the other until the time is over; what is wrong is told once of each place."""
+    """Runs inputs until the time is over; reports each distinct failure once."""
 
     def __init__(self, attempt: Callable[[bytes], object], until: float) -> None:
         self._attempt = attempt

@@ -1,6 +1,6 @@
-"""Stubs under litellm's names, from the table of what headrace offers there: `python -m tools.litellm_stubs`.
+"""Generates type stubs under litellm's names, from the table of what headrace offers there: `python -m tools.litellm_stubs`.
 
-A type checker reads no import hook. It finds these beside the package and knows `from litellm import Router` for headrace's.
+Type checkers do not run import hooks. With these stubs they resolve `from litellm import Router` to headrace's class.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from headrace.compat.litellm.names import NAMES, PATHS, home_of
 
 STUBS: Final = Path(__file__).resolve().parents[1] / "src" / "litellm-stubs"
 ALL: Final = "_names"
-"""The module that has every name."""
+"""The module that contains every name."""
 
 _REST: Final = "\ndef __getattr__(name: str) -> Any: ...\n"
 
 
 def files() -> dict[str, str]:
-    """The path below `STUBS` and the text of each."""
+    """The text of each file by its path below `STUBS`."""
     packages = {path.rpartition(".")[0] for path in PATHS}
     found = {"py.typed": "partial\n", f"{ALL}.pyi": _exports({name: home_of("litellm", name) or ("", "") for name in NAMES})}
     for path in PATHS:

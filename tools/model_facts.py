@@ -1,12 +1,12 @@
-"""Rewrites `src/headrace/models/facts.json`: what each model costs, holds and can do. `make facts`.
+"""Rewrites `src/headrace/models/facts.json`, the prices, limits and capabilities of models: `make facts`.
 
-Two packages ship such data; neither's code is run here beyond genai-prices' own tables, and neither is a dependency.
+Two packages ship such data. Neither is a dependency, and of their code only genai-prices' tables are run.
 
-- genai-prices (pydantic, MIT): prices, with their tiers, and context windows. Where it knows a model, its prices count.
-- litellm (MIT): the names users know models by, what a model can do, how much it may write, and the prices of what genai-prices
-  does not know.
+- genai-prices (pydantic, MIT): prices with their tiers, and context windows. Takes precedence for models it knows.
+- litellm (MIT): the names users know models by, capabilities, output limits, and the prices of models unknown to
+  genai-prices.
 
-Every row is written with litellm's names for its fields, since that is the form users register models in; each names its source.
+Rows use litellm's field names, since that is the format in which users register models; each names its source.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HOUSES: Final[Mapping[str, tuple[str, ...]]] = {
     "openrouter": ("openrouter",), "ovhcloud": ("ovhcloud",), "perplexity": ("perplexity",), "together": ("together_ai",),
     "voyageai": ("voyage",), "x-ai": ("xai",), "zai": ("zai",),
 }  # fmt: skip
-"""genai-prices' houses by litellm's names for them."""
+"""genai-prices' providers, and litellm's names for them."""
 
 TOKENS: Final[Mapping[str, str]] = {
     "input_mtok": "input_cost_per_token", "output_mtok": "output_cost_per_token",
@@ -47,7 +47,7 @@ TOKENS: Final[Mapping[str, str]] = {
     "cache_image_read_mtok": "cache_read_input_image_token_cost", "output_reasoning_mtok": "output_cost_per_reasoning_token",
     "input_video_mtok": "input_cost_per_video_token",
 }  # fmt: skip
-"""Dollars per million tokens there, dollars per token here."""
+"""There, dollars per million tokens; here, dollars per token."""
 
 VARIANTS: Final[Mapping[tuple[str, str], str]] = {
     ("service_tier", "priority"): "_priority", ("service_tier", "flex"): "_flex", ("service_tier", "fast"): "_fast",
@@ -61,7 +61,7 @@ KEPT: Final = frozenset({
 
 
 def from_litellm(wheel: Path) -> dict[str, dict[str, Any]]:
-    """Names, abilities and prices out of the wheel: it is unpacked, not installed."""
+    """Names, capabilities and prices from the wheel, which is unpacked, not installed."""
     with zipfile.ZipFile(wheel) as archive:
         table = json.loads(archive.read("litellm/model_prices_and_context_window_backup.json"))
     table.pop("sample_spec", None)
@@ -78,7 +78,7 @@ def _kept(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _of_a_range(step: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Prices of prompts within a range of sizes: the first range's are the model's, a later one's name where it begins."""
+    """Prices by range of prompt size: the first range has the model's base prices, later ones are named by their lower bound."""
     begins = int((step.get("range") or [0])[0]) // 1000
     for name, price in step.items():
         if name.endswith(("_per_token", "_token_cost")) and isinstance(price, int | float):
@@ -86,7 +86,7 @@ def _of_a_range(step: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def prices_of(model: Any, today: datetime) -> dict[str, float]:
-    """A model of genai-prices in litellm's words: prices of today, of each tier, and of each way to be served."""
+    """A genai-prices model in litellm's fields: today's prices, by tier and service variant."""
     found = dict(_tokens(vars(model.get_prices(today)), ""))
     for variant in model.price_variants or ():
         mark = next((VARIANTS[pair] for pair in variant.when.items() if pair in VARIANTS and len(variant.when) == 1), None)
@@ -119,7 +119,7 @@ def searches_of(model: Any, today: datetime) -> dict[str, Any]:
 
 
 def merge(table: dict[str, dict[str, Any]], providers: list[Any], today: datetime, source: str) -> dict[str, dict[str, Any]]:
-    """litellm's rows, with genai-prices' prices and windows wherever it knows the model; its other models added."""
+    """litellm's rows with genai-prices' prices and context windows where it knows the model, plus its other models."""
     houses = {name: provider for provider in providers for name in HOUSES.get(provider.id, ())}
     claimed: set[tuple[str, str]] = set()
     for name, facts in table.items():
@@ -155,22 +155,22 @@ def _house(litellm_provider: str) -> str:
 
 
 def _own_name(name: str, house: str) -> str:
-    """The provider's own name: without litellm's prefix, and without Bedrock's region."""
+    """The provider's own name: without litellm's prefix and Bedrock's region."""
     for prefix in (house, "bedrock", "vertex_ai", "gemini"):
         name = name.removeprefix(f"{prefix}/")
     return re.sub(r"^[a-z]{2}(-[a-z]+)+-\d/", "", name)
 
 
 def litellm_wheel(folder: Path) -> Path:
-    """Of the version our peers are measured with. Downloaded, never installed."""
+    """The wheel of the version measured as a peer. Downloaded, never installed."""
     wanted = f"litellm=={versions('litellm')['litellm']}"
     subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", wanted, "--dest", str(folder)], check=True)
     return next(folder.glob("litellm-*.whl"))
 
 
 def write(wheel: Path) -> None:
-    """Both tables into one, by the interpreter that has genai-prices."""
-    from genai_prices.data import providers  # late: only the environment made for this has it
+    """Write the merged table. Runs in the interpreter that has genai-prices."""
+    from genai_prices.data import providers  # late: only its own environment has it
 
     rows = merge(from_litellm(wheel), providers, datetime.now(UTC), "genai-prices")
     about = {"made": date.today().isoformat(), "genai-prices": versions("facts")["genai-prices"], "litellm": wheel.name.split("-")[1]}

@@ -1,6 +1,7 @@
-"""`python -m benchmarks.chaos`: 10,000 calls over real sockets while providers reset, cut off and hang and callers leave; and what is left.
+"""`python -m benchmarks.chaos`: 10,000 calls over real sockets with resets, truncation, hangs and leaving callers; checks for leaks.
 
-The exit status is 1 when anything is still held at the end, a call is not accounted for, or a stream that was cut off looked complete.
+The exit status is 1 if any resource is still held at the end, a call is unaccounted for, or a truncated stream looked
+complete.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sound(damage: Damage, calls: int) -> bool:
-    """Whether every call is accounted for and nothing is left of any."""
+    """Whether every call is accounted for and nothing leaked."""
     return damage.calls == calls and not any(damage.left.values()) and not damage.false_ends
 
 

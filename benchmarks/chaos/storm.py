@@ -1,4 +1,5 @@
-"""Many calls through one Router over real sockets while providers reset, cut off and hang, and callers leave; and what is left of them."""
+"""Many calls through one Router over real sockets, with resets, truncated and hanging responses and leaving callers;
+counts leaked resources."""
 
 from __future__ import annotations
 
@@ -25,14 +26,14 @@ from headrace.simulator.server import Running, running
 PROVIDERS: Final = ("a", "b", "c", "d", "e")
 QUESTION: Final = [{"role": "user", "content": "Tell me of mills."}]
 OWN: Final = HttpSettings(idle_expiry=30.5)
-"""Settings that nobody else has, so that the connections of a storm are its own."""
+"""Settings used by nothing else, so that the storm has its own connections."""
 PATIENCE: Final = 10.0
-"""Seconds in which what is under way at the providers has to come to its end, once nobody waits for it any more."""
+"""Seconds for requests at the providers to end once nobody waits for them."""
 
 
 @dataclass(frozen=True)
 class Weather:
-    """What goes wrong, as shares of all attempts and of all callers."""
+    """Rates of faults per attempt, and of callers that leave."""
 
     resets: float = 0.05
     cuts: float = 0.05
@@ -42,16 +43,16 @@ class Weather:
 
 @dataclass
 class Damage:
-    """What became of the calls, and what was left behind: nothing should be."""
+    """Outcomes of the calls, and leaked resources, of which there should be none."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     """By name: "answered", "streamed", "left", or the class of the error."""
     left: dict[str, int] = field(default_factory=dict)
-    """What is still held when all is over, by what it is."""
+    """Resources still held at the end, by name."""
     false_ends: int = 0
-    """Streams that were cut off and looked complete."""
+    """Truncated streams that looked complete."""
     faults: Counter[str] = field(default_factory=Counter)
-    """What the providers did, by their own count."""
+    """Injected faults, as counted by the providers."""
     attempts: int = 0
     seconds: float = 0.0
 
@@ -61,7 +62,7 @@ class Damage:
 
 
 class Storm:
-    """One Router before five bad providers, and the callers' dice."""
+    """One Router over five faulty providers, and the callers' random choices."""
 
     def __init__(self, base: Running, weather: Weather, seed: int) -> None:
         self.base = base
@@ -98,7 +99,7 @@ class Storm:
             self.damage.outcomes[outcome] += 1
             self.damage.false_ends += not whole
 
-    # ---- calls that are awaited
+    # ---- async calls
 
     async def calls(self, count: int, at_once: int) -> None:
         places = asyncio.Semaphore(at_once)
@@ -121,7 +122,7 @@ class Storm:
             self._count(type(error).__name__)
 
     async def _leaving(self, number: int) -> None:
-        """Half are cancelled wherever they are; the others stop reading, and leave the stream or close it."""
+        """Half are cancelled at a random time; the others stop reading, and drop the stream or close it."""
         if number % 2:
             task = asyncio.ensure_future(self.router.acompletion("gpt", QUESTION, max_tokens=30, stream=number % 4 == 1))
             await asyncio.sleep(self.random.random() * 0.1)
@@ -156,10 +157,10 @@ class Storm:
         except HeadraceError as error:
             self._count("left" if dice < self.weather.leavers else type(error).__name__)
 
-    # ---- what is left
+    # ---- leaks
 
     def held(self) -> dict[str, int]:
-        """What the Router still holds, by what it is."""
+        """Resources that the Router still holds, by name."""
         snapshot = self.router.snapshot()
         return {
             "reservations": sum(one["in_flight"] for one in snapshot["deployments"].values()),
@@ -168,7 +169,7 @@ class Storm:
         }
 
     def at_providers(self) -> int:
-        """Requests that are under way there, once they have had time to notice that nobody waits."""
+        """Requests still in flight at the providers, after waiting for them to notice that the caller left."""
         until = time.monotonic() + PATIENCE
         while (there := sum(row["in_flight"] for row in self._rows().values())) and time.monotonic() < until:
             time.sleep(0.02)
@@ -185,7 +186,7 @@ class Storm:
 
 
 def finished(chunks: list[Any]) -> bool:
-    """Whether a stream said that it was at its end."""
+    """Whether a stream reported a finish reason."""
     return any(choice.finish_reason for chunk in chunks for choice in chunk.choices)
 
 
@@ -200,7 +201,7 @@ def providers(weather: Weather, seed: int) -> SimulatorConfig:
 
 
 def storm(calls: int, *, at_once: int = 100, weather: Weather | None = None, seed: int = 1, threads: bool = False) -> Damage:
-    """`calls` calls, `at_once` of them at a time: awaited on an event loop, or in threads."""
+    """Run `calls` calls, `at_once` concurrently, on an event loop or in threads."""
     weather = weather or Weather()
     with running(providers(weather, seed)) as base:
         scene = Storm(base, weather, seed)
@@ -236,7 +237,7 @@ def _in_threads(scene: Storm, calls: int, at_once: int) -> None:
 
 
 def open_sockets() -> int:
-    """Of this process, both ends of each connection to a provider counted; 0 where the system does not tell."""
+    """Sockets of this process, counting both ends of each connection to a provider; 0 if the system does not tell."""
     try:
         names = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd") if number.isdigit()]
     except OSError:
@@ -245,7 +246,7 @@ def open_sockets() -> int:
 
 
 def _settled(count: Callable[[], int]) -> int:
-    """What is left of it after a while: the other end of a connection closes a moment later. Those that were there before may go too."""
+    """The count after it had time to settle, since the other end of a connection closes a moment later; never negative."""
     until = time.monotonic() + PATIENCE
     while (found := count()) > 0 and time.monotonic() < until:
         time.sleep(0.02)

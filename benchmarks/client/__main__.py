@@ -1,4 +1,4 @@
-"""`python -m benchmarks.client`: CPU µs per call of headrace, its peers and the floor, in the same run."""
+"""`python -m benchmarks.client`: CPU µs per call of headrace, its peers and a floor, in the same run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOOR = {"async": "aiohttp", "sync": "httpx2"}
 
 @dataclass(frozen=True)
 class Scenario:
-    """One table."""
+    """One table of the report."""
 
     name: str
     title: str
@@ -48,7 +48,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Target:
-    """At most `most` µs where the floor cost `floor` µs, on the quiet machine the target was set on: judged as their ratio."""
+    """At most `most` µs where the floor cost `floor` µs on the quiet reference machine; judged as their ratio."""
 
     scenario: str
     client: str
@@ -68,13 +68,13 @@ TARGETS = (
     Target("sync-1", "headrace", 100, 221),
     Target("sync-16", "headrace", 100, 221),
 )
-"""Set on 23 November 2026. httpx2.Client cost 209 to 233 there; 221 is the middle."""
+"""Set on 23 November 2026. httpx2.Client cost 209 to 233 µs there; 221 is the middle."""
 
 Results = Mapping[str, Mapping[str, Reading]]
 
 
 def measure(scenario: Scenario, wanted: Sequence[str], address: str, budget: Budget) -> dict[str, Reading]:
-    """Each wanted client's reading, by name."""
+    """The readings of the wanted clients, by name."""
     clients: dict[str, Client] = {name: client for name, client in CLIENTS[scenario.mode].items() if client.peer in wanted}
     with ExitStack() as stack:
         workers = {}
@@ -87,7 +87,7 @@ def measure(scenario: Scenario, wanted: Sequence[str], address: str, budget: Bud
 
 
 def ratio(readings: Mapping[str, Reading], name: str, mode: str) -> float:
-    """To the floor of the same run; NaN without one."""
+    """Ratio to the floor of the same run; NaN without one."""
     floor = readings.get(FLOOR[mode])
     return readings[name].median / floor.median if floor and floor.rounds else math.nan
 
@@ -139,7 +139,7 @@ def as_json(results: Results) -> dict[str, Any]:
 
 
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
-    """A comma-separated choice, for argparse."""
+    """An argparse type for a comma-separated choice."""
 
     def read(text: str) -> list[str]:
         chosen = [part.strip() for part in text.split(",") if part.strip()]

@@ -1,6 +1,7 @@
-"""One way to make each call with each client. Every peer's own interpreter imports this file, so peers are imported late.
+"""The calls of each client. Every peer's own interpreter imports this file, so peers are imported late.
 
-A call returns what its caller came for: the text, the number of streamed pieces of text, or the number of floats.
+A call returns a number that proves it read the result: the text's length, the number of streamed text chunks, or of
+floats.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ PATHS = {"chat": "/v1/chat/completions", "stream": "/v1/chat/completions", "embe
 
 @dataclass(frozen=True)
 class Client:
-    """A client under measurement."""
+    """A client to measure."""
 
     label: str
     peer: str
-    """What to ask for with --peers."""
+    """Its name for --peers."""
     home: str
     """The environment it runs in."""
     package: str
     open: Callable[[str, str], Any]
-    """(address, kind) -> the call; a coroutine function's result when asynchronous."""
+    """(url, kind) -> the call; a coroutine function for async clients."""
 
 
 def _text(body: Any) -> int:
@@ -55,7 +56,7 @@ def _content(chunk: Any) -> int:
 
 
 def _embedding(item: Any) -> Any:
-    """LiteLLM gives a dict, the others an object."""
+    """LiteLLM returns a dict, the others an object."""
     return item["embedding"] if isinstance(item, dict) else item.embedding
 
 
@@ -67,7 +68,7 @@ READ_OBJECT: Mapping[str, Callable[[Any], int]] = {
 
 
 class Lines:
-    """The least that reads a stream of server-sent events: split at the blank lines, json.loads each."""
+    """The minimal reader of server-sent events: split at blank lines, json.loads each."""
 
     def __init__(self) -> None:
         self.rest = b""
@@ -80,7 +81,7 @@ class Lines:
                 self.count += 1
 
 
-# ---- asynchronous ----------------------------------------------------------------------------------------------------------
+# ---- async -----------------------------------------------------------------------------------------------------------------
 
 
 async def aiohttp_async(address: str, kind: str) -> Callable[[], Awaitable[int]]:
@@ -124,7 +125,7 @@ async def httpx2_async(address: str, kind: str) -> Callable[[], Awaitable[int]]:
 
 
 def _object_async(kind: str, call: Callable[..., Awaitable[Any]]) -> Callable[[], Awaitable[int]]:
-    """Read what an SDK's call answers."""
+    """Read the result of an SDK's call."""
 
     async def whole() -> int:
         return READ_OBJECT[kind](await call())
@@ -260,7 +261,7 @@ def _routed(complete: Callable[..., Any], embed: Callable[..., Any], kind: str) 
 
 
 def _model_list(address: str) -> list[dict[str, Any]]:
-    """Three deployments of each model, with limits so large that none ever waits: what is measured is keeping them."""
+    """Three deployments per model, with limits too large to ever wait: the accounting itself is measured."""
     return [
         {
             "model_name": group,
@@ -293,4 +294,4 @@ SYNC = {
 }
 CLIENTS = {"async": ASYNC, "sync": SYNC}
 EXPECTED = {"chat": 126, "stream": 500, "embedding": 1536}
-"""What each kind of call must return."""
+"""The number that each kind of call must return."""

@@ -1,7 +1,8 @@
-"""One client, one kind of call, one concurrency, in a process of its own.
+"""One client with one kind of call and one concurrency, in a process of its own.
 
-`python -m benchmarks.client.worker <async|sync> <client> <kind> <concurrency> <address>`: each line of standard input is a number of
-calls to make; the answer is a line of JSON with the CPU seconds (user and system, all threads) they took.
+`python -m benchmarks.client.worker <async|sync> <client> <kind> <concurrency> <address>`: each line of standard input
+is a number of calls to make; the response is a line of JSON with the CPU seconds (user and system, all threads) they
+took.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.common.measure import CLIENT_CORE
 from benchmarks.common.upstream import pin
 
 ROUND_AT_MOST = 240
-"""Seconds after which a round that hangs ends this process."""
+"""Seconds after which a hanging round terminates this process."""
 
 
 def check(kind: str, got: int) -> None:
@@ -30,7 +31,7 @@ def check(kind: str, got: int) -> None:
 
 
 async def many(call: Callable[[], Awaitable[int]], kind: str, calls: int, concurrency: int) -> None:
-    """`calls` calls, `concurrency` at once, by as many tasks that take the next as soon as they are free."""
+    """Make `calls` calls, `concurrency` at once, in that many tasks that take the next call when free."""
     numbers = iter(range(calls))
 
     async def work() -> None:
@@ -41,7 +42,7 @@ async def many(call: Callable[[], Awaitable[int]], kind: str, calls: int, concur
 
 
 def many_threads(call: Callable[[], int], kind: str, calls: int, concurrency: int) -> None:
-    """The same with threads; one thread is this one."""
+    """`many` with threads; one of them is the current thread."""
     numbers, errors = itertools.count(), []
 
     def work() -> None:
@@ -90,7 +91,7 @@ def serve_sync(name: str, kind: str, concurrency: int, address: str) -> None:
 
 def main(mode: str, name: str, kind: str, concurrency: str, address: str) -> None:
     pin(CLIENT_CORE)
-    os.dup2(2, 1)  # whatever a peer prints must not be taken for an answer
+    os.dup2(2, 1)  # a peer's own output must not be mistaken for a response
     if mode == "async":
         asyncio.run(serve_async(name, kind, int(concurrency), address))
     else:

@@ -1,4 +1,4 @@
-"""CPU time per call of a client in a process of its own, in rounds that take turns with those of the other clients."""
+"""CPU time per call of clients, each in a process of its own, in rounds that alternate between the clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLIENT_CORE = 0
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to measure: `rounds` of about `seconds` CPU each; a client too slow for that gets fewer rounds, at least 3."""
+    """Measuring effort: `rounds` of about `seconds` CPU each; a client too slow for that gets fewer rounds, at least 3."""
 
     rounds: int = 9
     seconds: float = 0.25
@@ -26,12 +26,12 @@ class Budget:
 
 QUICK = Budget(rounds=3, seconds=0.08, warm=50)
 SLOW_ROUND = 1.5
-"""CPU seconds of a round beyond which a client gets three rounds only."""
+"""CPU seconds per round above which a client gets only three rounds."""
 
 
 @dataclass
 class Reading:
-    """What a client cost: CPU µs per call of each round, and what went wrong, if anything."""
+    """A client's cost: CPU µs per call of each round, and its failure, if any."""
 
     rounds: list[float] = field(default_factory=list)
     calls: int = 0
@@ -43,7 +43,7 @@ class Reading:
 
     @property
     def spread(self) -> float:
-        """Half the distance between the quartiles, as a share of the median."""
+        """Half the interquartile range, relative to the median."""
         if len(self.rounds) < 3:
             return float("nan")
         low, _, high = statistics.quantiles(self.rounds, n=4, method="inclusive")
@@ -51,7 +51,7 @@ class Reading:
 
 
 class Worker:
-    """A client at work in its own process: told a number of calls, it answers with the CPU seconds they took."""
+    """A client in a process of its own: receives a number of calls and returns the CPU seconds they took."""
 
     def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
         self.reading = Reading()
@@ -65,7 +65,7 @@ class Worker:
         )
 
     def run(self, calls: int) -> float:
-        """CPU seconds of so many calls; NaN, and a failure in the reading, when the client could not."""
+        """CPU seconds of `calls` calls; NaN, with a failure in the reading, if the client failed."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -95,13 +95,13 @@ class Worker:
 
 
 def environment() -> dict[str, str]:
-    """Ours without proxies and keys: loopback only, and nothing fetched at start."""
+    """Our environment variables without proxies and keys, so that clients only use loopback and fetch nothing at start."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith(("_proxy", "_api_key"))}
     return kept | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
 
 
 def interleave(workers: Iterable[Worker], concurrency: int, budget: Budget) -> None:
-    """Fill every worker's reading, round by round, all clients within each round."""
+    """Fill every worker's reading, round by round, with all clients in each round."""
     turns = {worker: plan for worker in workers if (plan := _warmed(worker, concurrency, budget))}
     for number in range(budget.rounds):
         for worker, (calls, rounds) in turns.items():
@@ -113,7 +113,7 @@ def interleave(workers: Iterable[Worker], concurrency: int, budget: Budget) -> N
 
 
 def _warmed(worker: Worker, concurrency: int, budget: Budget) -> tuple[int, int] | None:
-    """Calls per round and rounds, from the cost of the second of two warm-up runs: the first pays for connections and late imports."""
+    """Calls per round and number of rounds, from the second of two warm-up runs: the first pays for connections and late imports."""
     first = worker.run(concurrency)
     per_call = first / concurrency
     enough = max(concurrency, min(budget.warm, int(budget.seconds / per_call) if per_call == per_call else 0))
@@ -127,7 +127,7 @@ def _warmed(worker: Worker, concurrency: int, budget: Budget) -> tuple[int, int]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned: the first to the left, the others to the right."""
+    """A table with aligned columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -1,4 +1,4 @@
-"""Whom headrace is measured against: each peer in a virtual environment of its own, made when first asked for."""
+"""Peers of headrace in benchmarks, each in a virtual environment of its own, created on first use."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "benchmarks" / "peers"
 ENVIRONMENTS = ROOT / ".peers"
 HERE = ("headrace", "python")
-"""Measured with the interpreter that runs the benchmark."""
+"""Run by the interpreter that runs the benchmark."""
 
 
 class PeerError(Exception):
-    """An environment could not be made."""
+    """An environment could not be created."""
 
 
 def lock_of(name: str) -> Path:
-    """The locked packages of an environment. Raises PeerError for an unknown one, naming those there are."""
+    """The lock file of an environment. Raises PeerError for an unknown name, listing the known ones."""
     path = LOCKS / f"{name}.txt"
     if not path.is_file():
         known = ", ".join(sorted(lock.stem for lock in LOCKS.glob("*.txt")))
@@ -29,7 +29,7 @@ def lock_of(name: str) -> Path:
 
 
 def python_of(name: str) -> Path:
-    """The interpreter in which `name` can be imported; its environment is made, or made anew when the lock has changed."""
+    """The interpreter of the environment `name`, which is created, or recreated if its lock has changed."""
     if name in HERE:
         return Path(sys.executable)
     lock, home = lock_of(name), ENVIRONMENTS / name
@@ -67,7 +67,7 @@ def _uv() -> str:
 
 
 def _mirror() -> dict[str, str]:
-    """uv does not read pip's configuration: whoever has set pip to a mirror means uv too."""
+    """uv does not read pip's configuration: pass a mirror configured for pip on to uv."""
     if os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL"):
         return {}
     asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]

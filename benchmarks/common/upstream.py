@@ -1,7 +1,8 @@
-"""A provider that costs nothing: precomputed bytes over loopback, from a process of its own.
+"""A provider at negligible cost: precomputed bytes over loopback, from a process of its own.
 
-Answers POST /v1/chat/completions (JSON, or 500 chunks when the body asks for a stream) and /v1/embeddings. Under /paced/v1, and where
-a body's `user` is "paced", each chunk of a stream leaves alone, as from a real provider. Under /broken/v1 everything fails with 500.
+Serves POST /v1/chat/completions (JSON, or 500 chunks if the body requests a stream) and /v1/embeddings. Under
+/paced/v1, and if a body's `user` is "paced", each chunk of a stream is sent alone, as by a real provider. Under
+/broken/v1 everything fails with 500.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 CHUNKS = 500
 DIMENSION = 1536
 CORE = 1
-"""Where the upstream runs; clients run on core 0."""
+"""CPU core of the upstream; clients run on core 0."""
 PACE = 0.004
 """Seconds between two chunks of a paced stream."""
 
@@ -85,11 +86,11 @@ _PIECES = [_STREAM_HEAD, *map(_chunk, stream_events()), b"0\r\n\r\n"]
 _STREAM = b"".join(_PIECES)
 
 _SAID = 300
-"""Bytes at either end of a body in which clients say how to answer: to look through 100 KB between takes longer than a gateway does."""
+"""Bytes at either end of a body in which clients say how to respond: searching 100 KB would take longer than a gateway needs."""
 
 
 class Upstream(asyncio.Protocol):
-    """One connection; requests on it are answered in turn."""
+    """One connection; its requests are answered in order."""
 
     def connection_made(self, transport: Any) -> None:
         import httptools  # late: only the serving process has it, not every peer
@@ -141,14 +142,14 @@ async def serve() -> None:
 
 
 def pin(core: int) -> None:
-    """Keep this process on one core, where the machine has that many."""
+    """Pin this process to a core, if the machine has it."""
     if hasattr(os, "sched_setaffinity") and core in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {core})
 
 
 @contextmanager
 def running() -> Iterator[str]:
-    """The address of an upstream that runs as long as the block."""
+    """The URL of an upstream that runs for the duration of the block."""
     command = [sys.executable, "-m", "benchmarks.common.upstream"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

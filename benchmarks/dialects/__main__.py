@@ -1,4 +1,4 @@
-"""`python -m benchmarks.dialects`: reading and writing an answer and an event of a stream, and streams handed through, per dialect."""
+"""`python -m benchmarks.dialects`: CPU time per dialect to read and write a response and a stream event, and to forward streams."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ TARGET = Target("provider", "model")
 ASKED = ChatRequest(model="model", messages=(), stream=True, include_usage=True)
 CALL = '{"city": "Uppsala", "unit": "celsius"}'
 CALLERS = ("openai_chat", "openai_responses", "anthropic_messages", "gemini")
-"""Dialects whose streams are server-sent events that callers ask for."""
+"""Dialects with server-sent events that callers request."""
 
 PASSED, TRANSLATED = 1.2, 3.0
-"""The targets: at most so many times the bytes handed through."""
+"""The targets, as ratios to forwarding bytes."""
 
 
 def events(count: int) -> list[StreamEvent]:
-    """A stream of `count` pieces of text, a call and its usage."""
+    """A stream of `count` text deltas, a tool call and usage."""
     texts = [TextDelta(text=f" piece {number} of the text") for number in range(count)]
     call = ToolCallDelta(index=0, id="call_1", name="weather", arguments=CALL)
     usage = Usage(input=900, output=300, total=1200, cached=100)
@@ -52,7 +52,7 @@ def written(dialect: str, count: int) -> bytes:
 
 
 def microseconds(work: Callable[[], object], rounds: int, seconds: float) -> float:
-    """The CPU time of one call, the least of all rounds: what others did on the machine only adds to it."""
+    """CPU time of one call in µs, the minimum over all rounds, since other load on the machine only adds to it."""
     work()
     readings = []
     for _ in range(rounds):
@@ -78,7 +78,7 @@ def stream(name: str, to: str, data: bytes) -> Callable[[], object]:
 
 
 def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
-    """A maker of relays: bytes in, none at the end, and bytes out. In the same dialect those that came, looked at in passing."""
+    """A factory of relays: bytes in (empty at the end), bytes out. In the same dialect, the bytes pass through under inspection."""
     source, target = load(name), load(to)
     if name == to and passable(source):
         return lambda: as_it_came(name, source)
@@ -106,7 +106,7 @@ def through(name: str, to: str) -> Callable[[], Callable[[bytes], bytes]]:
 
 
 def as_it_came(name: str, source: Passable) -> Callable[[bytes], bytes]:
-    """As `Router.araw` does it, and the gateway."""
+    """As `Router.araw` and the gateway do it."""
     passed = handed_on(source.watch_stream(TARGET), name)
     ready: deque[bytes] = deque()
 
@@ -120,16 +120,16 @@ def as_it_came(name: str, source: Passable) -> Callable[[bytes], bytes]:
     return through
 
 
-# ---- over sockets: what a stream costs that is handed on, event by event ---------------------------------------------------------------
+# ---- over sockets: the cost of forwarding a stream, event by event ---------------------------------------------------------------------
 
 Relay: TypeAlias = Callable[[bytes], bytes]
 
 STREAMS = 6
-"""Recorded streams of each dialect that are handed on: those of the most events, since what tests have recorded is short."""
+"""Number of recorded streams per dialect; those with the most events, since the tests' recordings are short."""
 
 
 def recorded(name: str) -> list[bytes]:
-    """What providers sent; what headrace writes where nothing was recorded."""
+    """Recorded provider streams, or one written by headrace if there are no recordings."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
     tongues = importlib.import_module("conformance.tongues").TONGUES  # late: the recordings belong to the tests
 
@@ -145,7 +145,7 @@ def pieces(data: bytes) -> list[bytes]:
 
 
 async def serve(streams: list[bytes], listening: socket.socket) -> None:
-    """The provider and the caller, in a process of their own: sends each event as soon as the one before has come out again."""
+    """Provider and caller, in a process of their own: sends each event as soon as the previous one has come back."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while asked := await reader.read(1):
@@ -161,11 +161,11 @@ async def serve(streams: list[bytes], listening: socket.socket) -> None:
 
 
 END = b"\0"
-"""What follows a stream on the connection, which serves the next one."""
+"""Marks the end of a stream on the connection, which is reused."""
 
 
 async def relayed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: int, begin: Callable[[], Relay]) -> float:
-    """CPU seconds of one stream, with what is made for it and what its end takes."""
+    """CPU seconds of one stream, including the setup and end of its relay."""
     writer.write(bytes([stream]))
     data = await reader.read(1 << 20)
     begun, relay = process_time(), begin()
@@ -177,29 +177,29 @@ async def relayed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, st
 
 
 async def in_turns(place: str, ways: Mapping[str, Callable[[], Relay]], streams: int, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each stream by each way, so many times; what is at one place was measured within the same few milliseconds.
+    """CPU seconds of each stream by each way, repeatedly. Equal indices were measured within a few milliseconds.
 
-    A shared machine is at times half as fast as at others, so that only neighbours can be compared.
+    The speed of a shared machine varies by a factor of two, so only adjacent measurements can be compared.
     """
     connection = await asyncio.open_unix_connection(place)
     readings: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds * streams):
         turn = number % len(ways)
         for way in [*ways][turn:] + [*ways][:turn]:
-            gc.collect(0)  # nobody pays for what the way before has left
+            gc.collect(0)  # so that no way pays for garbage of the previous one
             readings[way].append(await relayed(*connection, number % streams, ways[way]))
     connection[1].close()
     return readings
 
 
 def ratio(readings: list[float], floor: list[float]) -> tuple[float, float, float]:
-    """The median of the neighbours' ratios, and the middle half of them."""
+    """The median of the pairwise ratios, and their interquartile range."""
     low, middle, high = quantiles([one / other for one, other in zip(readings, floor, strict=True)], n=4)
     return middle, low, high
 
 
 def over_sockets(name: str, rounds: int) -> tuple[dict[str, list[float]], float]:
-    """CPU seconds for a stream by each way: bytes alone, the same dialect, and each other one. And the µs of an event of bytes alone."""
+    """CPU seconds per stream by each way: plain bytes, the same dialect, and each other dialect. And the µs per event of plain bytes."""
     streams, place = recorded(name), f"/tmp/headrace-dialects-{os.getpid()}-{name}"
     ways: dict[str, Callable[[], Relay]] = {"bytes": lambda: lambda data: data, **{to: through(name, to) for to in (name, *CALLERS)}}
     listening = socket.socket(socket.AF_UNIX)

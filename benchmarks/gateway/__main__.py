@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gateway`: requests, chunks, added time and memory of the gateway on one core, beside its peers and a floor."""
+"""`python -m benchmarks.gateway`: throughput, added latency and memory of the gateway on one core, compared with peers and a floor."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from benchmarks.gateway.processes import cpu_seconds, resident_mb
 
 CONNECTIONS = 16
 PACED = 50
-"""Paced streams at once."""
+"""Concurrent paced streams."""
 RATE = 50.0
-"""Requests a second where added time is measured."""
+"""Requests per second when measuring added latency."""
 
 
 @dataclass
 class Found:
-    """One contestant's figures."""
+    """One contestant's measurements."""
 
     idle: float
     """MB before any load."""
     cpu: dict[str, list[float]] = field(default_factory=dict)
-    """CPU µs per request, or per chunk, by scenario; one of each round."""
+    """CPU µs per request, or per chunk, by scenario; one per round."""
     seen: dict[str, list[float]] = field(default_factory=dict)
-    """Requests or chunks a second on the machine as busy as it was."""
+    """Requests or chunks per second observed on the machine, whatever its load."""
     took: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds of each answer at the steady rate, by scenario."""
+    """Seconds per response at the steady rate, by scenario."""
     after: float = 0.0
     """MB after the load."""
     requests: int = 0
@@ -48,25 +48,25 @@ class Found:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure."""
+    """Measuring effort."""
 
     rounds: int
     seconds: float
     turns: int
-    """Answers timed at the steady rate."""
+    """Responses timed at the steady rate."""
 
 
 PLANS = {False: Plan(5, 4, 500), True: Plan(1, 3, 20)}
 
 
 def measure(running: Mapping[str, Contestant], direct: str, plan: Plan, folder: Path) -> dict[str, Found]:
-    """All contestants' figures: in each round every scenario, in every scenario every contestant."""
+    """All contestants' measurements: in each round every scenario, in each scenario every contestant."""
     found = {name: Found(resident_mb(one.pid)) for name, one in running.items()}
     for number in range(plan.rounds):
         for scenario, run in SCENARIOS.items():
             for name, one in running.items():
                 if not number and scenario != "paced":
-                    _in_round(Found(0.0), scenario, partial(run, one, plan, folder), one)  # to warm it
+                    _in_round(Found(0.0), scenario, partial(run, one, plan, folder), one)  # warm-up
                 _in_round(found[name], scenario, partial(run, one, plan, folder), one)
     for name, one in running.items():
         found[name].after = resident_mb(one.pid)
@@ -76,7 +76,7 @@ def measure(running: Mapping[str, Contestant], direct: str, plan: Plan, folder: 
 
 
 Run = Callable[[Contestant, Plan, Path], tuple[int, int, float]]
-"""Runs a scenario once: (requests or chunks, failed ones, wall seconds)."""
+"""Runs a scenario once: (requests or chunks, failures, wall seconds)."""
 
 
 def _in_round(found: Found, scenario: str, run: Callable[[], tuple[int, int, float]], one: Contestant) -> None:
@@ -101,7 +101,7 @@ def _flooded(text: str, *, stream: bool) -> Run:
     def run(one: Contestant, plan: Plan, folder: Path) -> tuple[int, int, float]:
         body = load.body_of(text, stream=stream)
         done = load.flood(folder, one.address, body, one.headers, connections=CONNECTIONS, seconds=plan.seconds)
-        if not done.requests and not done.failed:  # a slow one gets more time
+        if not done.requests and not done.failed:  # a slow contestant gets more time
             done = load.flood(folder, one.address, body, one.headers, connections=CONNECTIONS, seconds=5 * plan.seconds)
         if not done.requests:
             raise RuntimeError(f"nothing was answered in {done.seconds:.0f} s")
@@ -127,11 +127,11 @@ SCENARIOS: dict[str, Run] = {
 
 
 def _timed(running: Mapping[str, Contestant], direct: str, scenario: str, plan: Plan, found: Mapping[str, Found]) -> None:
-    """Answers at the steady rate, by each contestant and by the upstream itself, in turns."""
+    """Time responses at the steady rate, alternating between the contestants and the upstream itself."""
     body = load.body_of(load.SMALL, stream=scenario == "first", paced=scenario == "first")
     callers = {"": (load.Caller(direct), load.request_of(direct, body, {}))}
     callers |= {name: (load.Caller(one.address), load.request_of(one.address, body, one.headers)) for name, one in running.items()}
-    load.in_turns(callers, times=5, rate=RATE, first=scenario == "first")  # warm
+    load.in_turns(callers, times=5, rate=RATE, first=scenario == "first")  # warm-up
     took = load.in_turns(callers, times=plan.turns, rate=RATE, first=scenario == "first")
     for name in running:
         for share in (0.5, 0.99):
@@ -144,7 +144,7 @@ def _timed(running: Mapping[str, Contestant], direct: str, scenario: str, plan: 
 
 
 def report(running: Mapping[str, Contestant], found: Mapping[str, Found]) -> str:
-    """What a core can do by the CPU time it took; what was seen; added time; memory."""
+    """Capacity of one core by CPU time, observed throughput, added latency, and memory."""
     scenarios = [("small", "small /s"), ("100 KB", "100 KB /s"), ("chunks", "chunks /s"), ("paced", "paced chunks /s")]
     heads = ["a second of one core is enough for", *(title for _, title in scenarios), "µs a small one", "seen: small /s"]
     rows = [heads, *([running[name].label, *_rates(one, [name for name, _ in scenarios])] for name, one in found.items())]
@@ -170,7 +170,7 @@ TARGETS = (("small", 12_000, "small requests/s"), ("100 KB", 6_000, "requests/s 
 
 
 def verdicts(found: Mapping[str, Found]) -> str:
-    """Ours against the targets, which were set on a quiet machine: CPU time is compared, for what it takes is less disturbed."""
+    """headrace against its targets, which were set on a quiet machine. CPU time is compared, since other load disturbs it less."""
     ours = found.get("headrace")
     if ours is None:
         return "no target without headrace in the run"

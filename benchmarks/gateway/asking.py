@@ -1,4 +1,4 @@
-"""One request for each of the gateway's endpoints, and a provider of every dialect that takes them and says nothing."""
+"""One request for each of the gateway's endpoints, and a provider for every dialect that accepts requests and never responds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEPT_RESPONSE: Final = response_id("o", "resp_1")
 
 @dataclass(frozen=True)
 class Asking:
-    """What is asked. `body`: fields of JSON, or of a form with a file named `file`."""
+    """One request. `body`: fields of JSON, or of a form with a file named `file`."""
 
     path: str
     body: Mapping[str, Any] | None = None
@@ -41,7 +41,7 @@ def _both(name: str, path: str, body: Mapping[str, Any]) -> dict[str, Asking]:
 
 
 def _azure(name: str, path: str, body: Mapping[str, Any], file: str = "") -> dict[str, Asking]:
-    """At OpenAI's place, and at Azure's, where the model stands in the path."""
+    """At OpenAI's path, and at Azure's, which contains the model."""
     at = f"/openai/deployments/o/{path}?api-version=2024-10-21"
     return {name: Asking(f"/v1/{path}", {**body, "model": "o"}, file=file), f"{name}, Azure's": Asking(at, body, file=file)}
 
@@ -89,12 +89,12 @@ EVERYWHERE: Final[Mapping[str, Asking]] = {
     "passed on": Asking("/openai/v1/evals", {"name": "x"}),
     "passed on, looked at": Asking("/gemini/v1beta/cachedContents", method="GET"),
 }
-"""By what is asked."""
+"""By description."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request in bytes, and where they go."""
+    """The bytes of one request, and where to send them."""
 
     host: str
     port: int
@@ -134,16 +134,16 @@ def models_over(provider: str, **limits: int) -> list[dict[str, Any]]:
 
 
 class Silent:
-    """A provider that takes requests and says nothing; knows how many callers are there."""
+    """A provider that accepts requests and never responds; counts the connected callers."""
 
     def __init__(self) -> None:
         self.in_flight = 0
-        """Connections whose request has begun to arrive, and whose caller is there."""
+        """Connections whose request has begun to arrive and whose caller is still connected."""
         self.address = ""
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self.left_at = 0.0
-        """When the last one had gone, by `time.perf_counter`."""
+        """When the last caller had disconnected, by `time.perf_counter`."""
         self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
 

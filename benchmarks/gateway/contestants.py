@@ -1,4 +1,4 @@
-"""Gateways to measure, each on core 0 in front of the same upstream: headrace, a bare nginx, LiteLLM's proxy, Portkey's gateway."""
+"""The gateways to measure, each on core 0 in front of the same upstream: headrace, plain nginx, LiteLLM's proxy, Portkey's gateway."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from benchmarks.common.upstream import CORE
 ROOT = Path(__file__).parents[2]
 MASTER = "sk-master-bench"
 PORTKEY = "1.15.2"
-"""The version of @portkey-ai/gateway that is measured."""
+"""The version of @portkey-ai/gateway to measure."""
 
 
 class AbsentError(Exception):
-    """A contestant cannot run here; the text says why."""
+    """A contestant cannot run here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One that runs. `headers` are what its callers send besides the body's type and length."""
+    """A running contestant. `headers`: request headers besides content type and length."""
 
     name: str
     label: str
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 @contextmanager
 def _process(command: Sequence[str | Path], folder: Path, more: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on the gateways' core, with what it writes in a file beside its configuration."""
+    """A process on the gateways' core, with its output in a file next to its configuration."""
     pinned = ["taskset", "-c", str(CLIENT_CORE)] if shutil.which("taskset") else []
     kept = {name: value for name, value in environment().items() if name != "PYTHONDONTWRITEBYTECODE"}
     with (folder / "output.txt").open("wb") as out:
@@ -68,7 +68,7 @@ def _process(command: Sequence[str | Path], folder: Path, more: Mapping[str, str
 
 
 def _ready(url: str, process: subprocess.Popen[bytes], folder: Path, seconds: float = 180.0) -> None:
-    """Return once `url` is answered, whatever the answer."""
+    """Return once `url` responds, whatever the status."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -86,7 +86,7 @@ def _ready(url: str, process: subprocess.Popen[bytes], folder: Path, seconds: fl
 
 
 def _headrace_config(upstream: str) -> dict[str, object]:
-    """Two models, one that answers and one that fails, with limits and prices."""
+    """Two models, one that works and one that fails, with limits and prices."""
     info = {"input_cost_per_token": 2e-6, "output_cost_per_token": 1e-5}
     places = {"gpt": "/v1", "broken": "/broken/v1"}
     models = [
@@ -103,7 +103,7 @@ def _headrace_config(upstream: str) -> dict[str, object]:
 
 
 def _new_key(address: str) -> str:
-    """A virtual key with limits and a budget of its own."""
+    """A virtual key with limits and a budget."""
     terms = {"rpm_limit": 10**8, "tpm_limit": 10**12, "max_parallel_requests": 10**6, "max_budget": 10**6, "budget_duration": "30d"}
     headers = {"authorization": f"Bearer {MASTER}", "content-type": "application/json"}
     asked = urllib.request.Request(f"{address}/key/generate", json.dumps(terms).encode(), headers)
@@ -113,7 +113,7 @@ def _new_key(address: str) -> str:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Our gateway and its address, by the `config.json` of a folder in which it keeps all that it keeps."""
+    """Our gateway and its URL, configured by the `config.json` of a folder that also holds its state."""
     port = free_port()
     command = [sys.executable, "-m", "headrace", "serve", "--config", folder / "config.json", "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
@@ -132,7 +132,7 @@ def headrace(upstream: str, folder: Path) -> Iterator[Contestant]:
 
 @contextmanager
 def shared(upstream: str, folder: Path) -> Iterator[Contestant]:
-    """The same, its limits in a Valkey beside it, on the callers' core."""
+    """headrace with limits shared through Valkey, which runs on the callers' core."""
     with ValkeyServer(save="", appendonly="no") as store:
         os.sched_setaffinity(store._process.pid, {CORE})
         config = _headrace_config(upstream)
@@ -184,7 +184,7 @@ def floor(upstream: str, folder: Path) -> Iterator[Contestant]:
 
 
 def _listens(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return once somebody listens there."""
+    """Return once the port accepts connections."""
     until = time.monotonic() + 30
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -200,7 +200,7 @@ def _listens(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def litellm(upstream: str, folder: Path) -> Iterator[Contestant]:
-    """LiteLLM's proxy without a database: it has no virtual keys and no ledger then, so it does less than we do."""
+    """LiteLLM's proxy without a database, and so without virtual keys and ledger: it does less than headrace here."""
     try:
         python = peers.python_of("litellm-proxy")
     except peers.PeerError as error:
@@ -217,7 +217,7 @@ def litellm(upstream: str, folder: Path) -> Iterator[Contestant]:
 
 
 def _portkey_home() -> Path:
-    """Where npm has put Portkey's gateway, once."""
+    """The directory of Portkey's gateway, installed once with npm."""
     home = peers.ENVIRONMENTS / "portkey"
     if not (home / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js").is_file():
         npm = shutil.which("npm")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gateway.flame`: folded stacks, as `py-spy record --format raw` writes them, as a flame graph without any script."""
+"""`python -m benchmarks.gateway.flame`: a script-free SVG flame graph from folded stacks, as `py-spy record --format raw` writes them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from html import escape
 WIDTH, ROW, LETTER = 1200, 17, 6.2
 """Pixels."""
 COLOURS = {"headrace/limits": "#e8b04a", "headrace/gateway": "#5b9bd5", "headrace": "#7fb3a6"}
-"""By where a function stands; the others are grey."""
+"""By a function's package; all others are grey."""
 
 
 @dataclass
 class Frame:
-    """A function and what it called, in samples."""
+    """A function and the functions it called, in samples."""
 
     name: str
     samples: int = 0
@@ -24,7 +24,7 @@ class Frame:
 
 
 def folded(lines: Iterable[str], root: str) -> Frame:
-    """Stacks as a tree that begins at the function `root`; stacks without it are left out."""
+    """Stacks as a tree rooted at the function `root`; stacks without it are dropped."""
     tree = Frame(root)
     for line in lines:
         stack, _, count = line.rstrip().rpartition(" ")
@@ -41,13 +41,13 @@ def folded(lines: Iterable[str], root: str) -> Frame:
 
 
 def _function(frame: str) -> str:
-    """A function with its file, without the line."""
+    """A function with its file, without the line number."""
     name, _, place = frame.partition(" (")
     return f"{name} ({place.partition(':')[0].rstrip(')')})"
 
 
 def svg(tree: Frame, least: float) -> str:
-    """least: the share of all samples below which a function is not drawn."""
+    """The flame graph. `least`: share of all samples below which a function is omitted."""
     boxes: list[tuple[int, float, float, Frame]] = []
     _place(tree, 0, 0.0, WIDTH / tree.samples, least * tree.samples, boxes)
     height = (max(level for level, *_ in boxes) + 1) * ROW

@@ -1,5 +1,6 @@
-"""The floor in Python: a protocol on the gateway's own event loop that reads a request with httptools, sends its body on over a kept
-connection and hands the answer's bytes back as they come. No keys, no limits, no books: what is left of a gateway without what it is for.
+"""The floor in Python: a protocol on the gateway's event loop that parses requests with httptools and forwards them.
+
+Connections to the upstream are kept alive. No keys, limits or accounting: what is left of a gateway without its features.
 
 `python -m benchmarks.gateway.floor UPSTREAM PORT` serves until it is stopped; UPSTREAM: `host:port`.
 """
@@ -18,13 +19,13 @@ _END: Final = b"0\r\n\r\n"
 
 
 class Provider(asyncio.Protocol):
-    """A kept connection to the upstream, in the service of one caller at a time."""
+    """A kept-alive connection to the upstream, used by one caller at a time."""
 
     def __init__(self, idle: list[Provider]) -> None:
         self._idle = idle
         self._caller: asyncio.Transport | None = None
         self._left: int | None = -1
-        """Bytes of the answer that are still to come; None of one in chunks; -1 before its head."""
+        """Bytes of the response still to come; None for a chunked one; -1 before its headers."""
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -46,7 +47,7 @@ class Provider(asyncio.Protocol):
 
 
 class Caller(asyncio.Protocol):
-    """A caller's connection; requests on it are passed on in turn."""
+    """A caller's connection; its requests are forwarded in order."""
 
     def __init__(self, upstream: tuple[str, int], idle: list[Provider]) -> None:
         self._upstream = upstream

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gateway.leaving`: after how long the provider sees that a caller has gone, by endpoint."""
+"""`python -m benchmarks.gateway.leaving`: time until the provider sees that a caller has disconnected, by endpoint."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from benchmarks.gateway.asking import EVERYWHERE, Request, Silent, models_over, 
 from benchmarks.gateway.contestants import MASTER, serving
 
 PATIENCE: float = 30.0
-"""Seconds after which somebody who has gone is not going to be noticed any more."""
+"""Seconds after which a disconnect counts as unnoticed."""
 
 
 def left(provider: Silent, request: Request) -> float:
-    """Seconds from a caller's end to that of its call at the provider. Raises RuntimeError where that is not seen."""
+    """Seconds from a caller's disconnect to the end of its call at the provider. Raises RuntimeError if that is not seen."""
     with socket.create_connection((request.host, request.port)) as caller:
         caller.sendall(request.data)
         _until(provider, 1)

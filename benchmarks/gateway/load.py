@@ -1,4 +1,4 @@
-"""Callers: `wrk` for as much as fits, and sockets of our own for what it cannot do: a steady rate, a stream whose chunks come alone."""
+"""Load generators: `wrk` for maximum throughput, and our own sockets for a steady rate and for streams with paced chunks."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def body_of(text: str, *, stream: bool = False, paced: bool = False, model: str 
 
 
 def request_of(address: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """A request as it goes over the wire."""
+    """A request as sent on the wire."""
     said = {"host": urlsplit(address).netloc, "content-type": "application/json", "content-length": str(len(body)), **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in said.items())
     return f"POST {PATH} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
-# ---- as much as fits -----------------------------------------------------------------------------------------------------------------
+# ---- maximum throughput --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Flood:
-    """What wrk saw."""
+    """wrk's result."""
 
     requests: int
     failed: int
@@ -61,7 +61,7 @@ end
 
 
 def flood(folder: Path, address: str, body: bytes, headers: Mapping[str, str], *, connections: int, seconds: float) -> Flood:
-    """As many requests as are answered on so many connections, from the upstream's core."""
+    """Send as many requests as are answered on `connections` connections, from the upstream's core."""
     (folder / "body.json").write_bytes(body)
     said = "\n".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items())
     (folder / "wrk.lua").write_text(_SCRIPT % (json.dumps(str(folder / "body.json")), said))
@@ -76,11 +76,11 @@ def flood(folder: Path, address: str, body: bytes, headers: Mapping[str, str], *
     return Flood(requests, failed, microseconds / 1e6)
 
 
-# ---- streams whose chunks come alone -------------------------------------------------------------------------------------------------
+# ---- paced streams -------------------------------------------------------------------------------------------------------------------
 
 
 async def streams(address: str, request: bytes, at_once: int) -> int:
-    """So many streams at once, to their end; how many events they had."""
+    """Read `at_once` concurrent streams to their end; returns their number of events."""
     return sum(await asyncio.gather(*(_stream(address, request) for _ in range(at_once))))
 
 
@@ -94,14 +94,14 @@ async def _stream(address: str, request: bytes) -> int:
             data = await reader.read(1 << 16)
             if not data:
                 raise RuntimeError(f"the stream ended early, after {events} events: {tail[-120:]!r}")
-            tail = tail[-5:] + data  # so that what stands across two reads counts, and nothing twice
+            tail = tail[-5:] + data  # overlap, so that a marker split across two reads is counted, and none twice
             events += tail.count(b"data: ")
     finally:
         writer.close()
     return events
 
 
-# ---- one after the other, at a steady rate -------------------------------------------------------------------------------------------
+# ---- one after another, at a steady rate ---------------------------------------------------------------------------------------------
 
 
 class Caller:
@@ -113,7 +113,7 @@ class Caller:
         self._socket: socket.socket | None = None
 
     def whole(self, request: bytes) -> float:
-        """Seconds until the answer is there whole."""
+        """Seconds until the complete response has arrived."""
         began, connection = self._begin(request)
         seen = b""
         while (end := seen.find(b"\r\n\r\n")) < 0 or not _complete(seen, end):
@@ -121,7 +121,7 @@ class Caller:
         return time.perf_counter() - began
 
     def first(self, request: bytes) -> float:
-        """Seconds until a stream's first event is there; the caller leaves then."""
+        """Seconds until a stream's first event has arrived; then disconnects."""
         began, connection = self._begin(request)
         seen = b""
         while b"data: " not in seen:
@@ -158,7 +158,7 @@ def _complete(seen: bytes, end: int) -> bool:
 
 
 def in_turns(callers: Mapping[str, tuple[Caller, bytes]], *, times: int, rate: float, first: bool) -> dict[str, list[float]]:
-    """Each caller's request once a turn, `rate` turns a second; seconds of each, by name."""
+    """Send each caller's request once per turn, with `rate` turns per second; seconds of each, by name."""
     took: dict[str, list[float]] = {name: [] for name in callers}
     for _ in range(times):
         next_at = time.perf_counter() + 1 / rate

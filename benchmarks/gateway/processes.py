@@ -1,4 +1,4 @@
-"""What a process and its children use, as Linux counts it: CPU time to the nanosecond, memory, descriptors."""
+"""Resource use of a process and its children on Linux: CPU time to the nanosecond, memory, file descriptors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROC = Path("/proc")
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that it started, and they in turn."""
+    """A process and all its descendants."""
     found = [pid]
     for one in found:
         for task in (PROC / str(one) / "task").glob("*/children"):
@@ -18,7 +18,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU seconds of all threads of the family so far. Threads that have ended are not counted."""
+    """CPU seconds used by all threads of the family. Threads that have ended are not counted."""
     nanoseconds = 0
     for one in family(pid):
         for task in (PROC / str(one) / "task").glob("*/schedstat"):
@@ -38,7 +38,7 @@ def descriptors(pid: int) -> int:
 
 
 def _text(path: Path) -> str:
-    """What a file of /proc says; nothing where its process has ended meanwhile."""
+    """The content of a /proc file; empty if its process has ended."""
     try:
         return path.read_text()
     except OSError:

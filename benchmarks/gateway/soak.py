@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gateway.soak`: memory, descriptors and the ledger over many calls, of which some fail and some are left."""
+"""`python -m benchmarks.gateway.soak`: memory, file descriptors and the ledger over many calls, some of which fail or are abandoned."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from benchmarks.gateway.processes import descriptors, resident_mb
 CALLERS = 16
 SAMPLES = 50
 EVERY = 20
-"""One call in so many fails, and one is left by its caller: 5 % each."""
+"""Of this many calls, one fails and one is abandoned by its caller: 5 % each."""
 
 
 @dataclass
 class Soaked:
-    """What was sent, and what was seen meanwhile."""
+    """What was sent and observed."""
 
     sent: int = 0
     wrong: int = 0
-    """Answers with another status than the one expected."""
+    """Responses with an unexpected status."""
     memory: list[tuple[int, float]] = field(default_factory=list)
     """(calls so far, MB)"""
     files: list[int] = field(default_factory=list)
-    """Open descriptors, with all callers gone."""
+    """Open file descriptors while no caller is connected."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    """Whether to send no more."""
+    """Set to stop sending."""
 
 
 @contextmanager
 def turn(lock: Path | None) -> Iterator[None]:
-    """While nobody else holds the lock of that file; at once without one."""
+    """Hold an exclusive lock on the file; does nothing without one."""
     if lock is None:
         yield
         return
@@ -57,9 +57,9 @@ def turn(lock: Path | None) -> Iterator[None]:
 
 
 async def soak(one: Contestant, calls: int, seconds: float = math.inf, lock: Path | None = None) -> Soaked:
-    """So many calls, or as many as there is time for until Ctrl-C, in at most `SAMPLES` parts; between two parts nobody is connected.
+    """Make `calls` calls, or as many as fit into `seconds` or until Ctrl-C, in at most `SAMPLES` parts; between parts nobody is connected.
 
-    lock: held during each part, for machines on which others measure as well.
+    lock: held during each part, for machines shared with other measurements.
     """
     requests = {
         "whole": load.request_of(one.address, load.body_of(load.SMALL), one.headers),
@@ -82,7 +82,7 @@ async def soak(one: Contestant, calls: int, seconds: float = math.inf, lock: Pat
 
 
 async def _caller(address: str, requests: dict[str, bytes], numbers: Iterator[int], until: int, seen: Soaked) -> None:
-    """Calls one after the other on a connection of its own, until their number is reached."""
+    """Make calls one after another on a connection of its own, until `until` calls were sent in all."""
     at = urlsplit(address)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
     try:
@@ -103,13 +103,13 @@ async def _caller(address: str, requests: dict[str, bytes], numbers: Iterator[in
 
 
 def rows_of(folder: Path) -> dict[str, int]:
-    """Calls in the ledger by how they ended."""
+    """Calls in the ledger by outcome."""
     with sqlite3.connect(folder / "headrace.db") as database:
         return dict(database.execute("SELECT outcome, count(*) FROM calls GROUP BY outcome").fetchall())
 
 
 def slope(memory: Sequence[tuple[int, float]]) -> float:
-    """Bytes that a call leaves behind, over the second half."""
+    """Bytes of memory growth per call, over the second half."""
     later = memory[len(memory) // 2 :]
     return statistics.linear_regression([float(calls) for calls, _ in later], [mb for _, mb in later]).slope * 1e6
 
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(scratch)
         with headrace(address, folder) as one:
             seen = asyncio.run(soak(one, 20_000 if chosen.quick else chosen.calls, chosen.seconds, chosen.lock))
-        rows = rows_of(folder)  # it has ended: everything is folded
+        rows = rows_of(folder)  # the gateway has stopped: everything is folded
     print(report(seen, rows))
     return 0 if not seen.wrong and sum(rows.values()) == seen.sent else 1
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.imports`: what importing headrace, its peers and the floor costs, in fresh processes that take turns."""
+"""`python -m benchmarks.imports`: time and memory of importing headrace, its peers and a floor, in fresh processes that alternate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ seconds = time.perf_counter() - began
 print(json.dumps({{"seconds": seconds, "bytes": memory() - before, "threads": threading.active_count() - 1,
                    "modules": len(sys.modules), "network": len(touched)}}))
 """
-"""Runs in the measured interpreter: so only what every Python has."""
+"""Runs in the measured interpreter, so it uses only the standard library."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ IMPORTS = (
     Import("headrace and a first Router", "core", f"from headrace import Router; Router(model_list=[{DEPLOYMENT}])"),
     Import("headrace, much installed", "headrace", "from headrace import Router, completion"),
 )
-"""`core` is what installing headrace brings. Where there is more, msgspec loads typing_extensions and with it `inspect`: told as well."""
+"""`core` has only what headrace installs. With more packages, msgspec loads typing_extensions and thus `inspect`: measured too."""
 MOST_SECONDS, MOST_BYTES = 0.050, 20e6
-"""The targets for headrace, over a bare Python."""
+"""The targets for headrace, relative to a bare Python."""
 
 
 @dataclass
 class Cost:
-    """What the rounds of one import showed."""
+    """Measurements of one import over all rounds."""
 
     seconds: list[float] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Cost:
 
 
 def probe(measured: Import) -> dict[str, Any]:
-    """One import in a process of its own. Byte code is compiled by the round that is not counted."""
+    """One import in a process of its own. The first, uncounted round compiles the byte code."""
     given = {name: value for name, value in environment().items() if name != "PYTHONDONTWRITEBYTECODE"}
     given["PYTHONPATH"] = str(peers.ROOT / "src")
     command = [str(peers.python_of(measured.home)), "-c", PROBE.format(statement=measured.statement)]

@@ -1,1 +1,1 @@
-"""What the ledger costs, and what of it survives a killed gateway."""
+"""The cost of the ledger, and its durability when the gateway is killed."""

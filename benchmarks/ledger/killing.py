@@ -1,4 +1,4 @@
-"""A gateway under load is killed with SIGKILL and started again: every call that was answered must stand in its ledger, once."""
+"""Kills a gateway under load with SIGKILL and restarts it: every answered call must be in its ledger exactly once."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ STREAM = json.dumps({"model": "gpt", "messages": [{"role": "user", "content": "h
 
 
 class Found(Struct, frozen=True):
-    """What the ledger says of the calls that were answered."""
+    """The ledger's record of the answered calls."""
 
     answered: int
     rows: int
-    """Of all calls: those that were answered, and those whose answer was on its way."""
+    """Rows of all calls: answered ones, and ones whose response was still being sent."""
     lost: int
     doubled: int
     money_off: int
-    """Nano-dollars by which what was spent differs from the sum of the rows."""
+    """Nano-dollars by which recorded spend differs from the sum of the rows."""
     restart: float
-    """Seconds from the start of the process to its first answer: the longest."""
+    """The longest time in seconds from process start to first response."""
 
 
 class Load:
-    """Callers that ask one after another, and remember the ids of whole answers."""
+    """Callers that send one request after another, and record the ids of complete responses."""
 
     def __init__(self, base: str, key: str, callers: int) -> None:
         self.answered: list[str] = []
@@ -64,7 +64,7 @@ class Load:
             except urllib.error.HTTPError as refused:
                 refused.close()
             except (OSError, http.client.HTTPException):
-                time.sleep(0.005)  # it was killed, perhaps in the middle of an answer
+                time.sleep(0.005)  # it was killed, perhaps in the middle of a response
 
     def begin(self) -> None:
         """Return once the first call was answered."""
@@ -80,9 +80,11 @@ class Load:
 
 
 def started(folder: Path, config: Path, database: str) -> tuple[subprocess.Popen[str], str, float]:
-    """The process, its address, and the seconds until it answered."""
+    """The process, its URL, and the seconds until it responded."""
     began = time.perf_counter()
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # a restart does not compile
+    inherited = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }  # so that a restart need not compile
     environment = {**inherited, "HEADRACE_STATE": str(folder), "DATABASE_URL": database}
     command = [sys.executable, "-m", "headrace", "serve", "--config", str(config), "--port", "0"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -99,7 +101,7 @@ def started(folder: Path, config: Path, database: str) -> tuple[subprocess.Popen
 def kill_often(
     folder: Path, upstream: str, *, times: int, seconds: float, callers: int = 8, database: str = "", say: Callable[[str], None] = print
 ) -> Found:
-    """Start, load and kill a gateway so many times; then start it once more, end it properly, and look."""
+    """Start, load and kill a gateway `times` times; then start it once more, stop it gracefully, and inspect the ledger."""
     config = folder / "config.json"
     config.write_text(json.dumps(_config(upstream)))
     url = database or f"sqlite:///{folder / 'headrace.db'}"

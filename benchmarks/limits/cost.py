@@ -1,8 +1,8 @@
-"""`python -m benchmarks.limits.cost`: what the limiter itself costs, in µs a call and in bytes for each one that waits.
+"""`python -m benchmarks.limits.cost`: the limiter's own cost, in CPU µs per call and bytes per waiting call.
 
-Every figure comes from a process of its own, in CPU time; the median of the rounds counts. Beside it stands the same as a multiple of what
-an `asyncio.Semaphore` takes to be acquired and released, measured before each round in that process: machines differ, and so does a shared
-one from minute to minute. `--quick` takes fewer calls and judges nothing.
+Every figure is measured in a process of its own, in CPU time, as the median of the rounds. It is also given as a
+multiple of the time to acquire and release an `asyncio.Semaphore`, measured before each round in that process: machines
+differ, and a shared one varies from minute to minute. `--quick` makes fewer calls and judges nothing.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Row:
     figure: float
     unit: str
     most: float | None = None
-    """The target, where there is one."""
+    """The target, if there is one."""
     spread: float = 0.0
-    """Half the distance of the quartiles, as a share of the figure."""
+    """Half the interquartile range, relative to the figure."""
     semaphores: float = 0.0
-    """The figure in pairs of a bare semaphore, measured at the same time; 0 where it is none of time."""
+    """The figure in units of a semaphore's acquire and release, measured at the same time; 0 if it is not a time."""
 
     @property
     def verdict(self) -> str:
@@ -63,7 +63,7 @@ class Row:
 
 
 def limiter(deployments: int, **limits: int) -> Limiter:
-    """One group on so many deployments, each with these limits."""
+    """One group with `deployments` deployments that have these limits."""
     made = Limiter()
     for number in range(deployments):
         made.add(f"d{number}", group="chat", limits=limits_of(**limits), profile=Profile(accounting="settle"))
@@ -71,18 +71,18 @@ def limiter(deployments: int, **limits: int) -> Limiter:
 
 
 class Figure(NamedTuple):
-    """What a scene comes to."""
+    """The result of a scene."""
 
     middle: float
     """The median."""
     spread: float = 0.0
-    """As `Row` has it."""
+    """See `Row.spread`."""
     yard: float = 0.0
-    """µs of a bare semaphore's pair, the median as well; 0 where nobody asked."""
+    """Median µs of a semaphore's acquire and release; 0 if not measured."""
 
 
 def rounds(run: Callable[[int], float], calls: int, count: int) -> Figure:
-    """µs a call: the median of `count` rounds after one to warm up. run: CPU seconds of so many calls."""
+    """µs per call: the median of `count` rounds after a warm-up. `run`: returns the CPU seconds of a number of calls."""
     run(calls)
     gc.collect()
     figures, yards = [], []
@@ -95,7 +95,7 @@ def rounds(run: Callable[[int], float], calls: int, count: int) -> Figure:
 
 
 def semaphore(calls: int) -> float:
-    """CPU seconds of so many pairs of the least that a limiter could be: a count that nobody has to wait for."""
+    """CPU seconds of `calls` pairs of acquire and release on a semaphore that never blocks: the least a limiter could cost."""
     free = asyncio.Semaphore(2)
 
     async def run() -> float:
@@ -108,11 +108,11 @@ def semaphore(calls: int) -> float:
     return complete(run())
 
 
-# ---- with room for everybody
+# ---- without contention
 
 
 def uncontended(deployments: int) -> Callable[[int], float]:
-    """Reserve and settle, one call after another, within limits that never bind: 32 calls are under way all the time."""
+    """Reserve and settle, one call after another, under limits that never bind; 32 calls are in flight all the time."""
     books, clock = limiter(deployments, rpm=10**9, tpm=10**12), AsyncClock()
     under_way = [complete(books.reserve(ASK, clock)) for _ in range(32)]
 
@@ -139,13 +139,13 @@ def empty(calls: int) -> float:
     return time.process_time() - began
 
 
-# ---- with a line
+# ---- with a queue
 
 
 def contended(deployments: int, waiting: int, tenants: int) -> Callable[[int], float]:
-    """A line that stays `waiting` long: whenever a call ends one more joins. In virtual time, so that the limits do bind.
+    """A queue of constant length `waiting`: whenever a call ends, another joins. In virtual time, so that the limits do bind.
 
-    Counted: the CPU of joining, being matched, being woken and settling, and of the world that runs the tasks.
+    Measures the CPU time of queueing, matching, waking and settling, and of the world that runs the tasks.
     """
     world, books = World(), limiter(deployments, rpm=60_000, tpm=60_000_000, max_parallel_requests=50_000)
     asks = [Ask("chat", Charge(input=600 + 40 * (number % 17), max_output=200), tenant=f"t{number % tenants}") for number in range(997)]
@@ -173,7 +173,7 @@ def contended(deployments: int, waiting: int, tenants: int) -> Callable[[int], f
 
 
 def tasks_alone(calls: int) -> float:
-    """The world's share of that: the same tasks, which wait once to be woken and once for time to pass."""
+    """The world's share of that: the same tasks, which wait once for a wake-up and once for time to pass."""
     world = World()
 
     async def call() -> None:
@@ -189,11 +189,11 @@ def tasks_alone(calls: int) -> float:
     return time.process_time() - began
 
 
-# ---- what is told
+# ---- decision records
 
 
 class Kept:
-    """What a method was called with last."""
+    """A method that records its last arguments."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
         self.method = method
@@ -208,8 +208,9 @@ class Kept:
 
 
 def told(level: int, hooked: bool = False) -> Callable[[int], float]:
-    """The decision record of a call on three deployments: made when it is sent, completed and told when it is over, to the log, which
-    takes `level` and above, and to a hook if there is one. One real call, of which this part is done again and again."""
+    """The decision record of a call on three deployments: created when the call is sent, completed and reported when it
+    ends, to the log at `level` and to a hook if there is one. Makes one real call and repeats this part of it.
+    """
     logger = logging.getLogger("headrace")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
@@ -241,7 +242,7 @@ def told(level: int, hooked: bool = False) -> Callable[[int], float]:
 
 @dataclass(frozen=True)
 class OneWorld:
-    """The same ports for whoever asks."""
+    """A `Worlds` that always returns the same ports."""
 
     ports: Ports
 
@@ -258,7 +259,7 @@ class OneWorld:
 
 
 def memory(begin: Callable[[], Coroutine[Any, Any, Any]], waiting: int) -> float:
-    """Bytes for each of so many tasks that wait, by what the process grows."""
+    """Bytes of process growth per waiting task."""
 
     async def run() -> float:
         tasks = [asyncio.create_task(begin()) for _ in range(1000)]
@@ -272,18 +273,18 @@ def memory(begin: Callable[[], Coroutine[Any, Any, Any]], waiting: int) -> float
         await asyncio.gather(*tasks, return_exceptions=True)
         return grown / waiting
 
-    gc.disable()  # what it would free at some moment or other is not the question
+    gc.disable()  # collections during the measurement would distort it
     return asyncio.run(run())
 
 
 def resident() -> int:
-    """Bytes of the process in memory."""
+    """Resident memory of the process in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
 def full() -> Callable[[], Coroutine[Any, Any, Any]]:
-    """A call that waits in the line of a full limiter."""
+    """A call that waits in the queue of a full limiter."""
     books, clock = limiter(3, rpm=60, tpm=60_000, max_parallel_requests=1), AsyncClock()
     for _ in range(3):
         complete(books.reserve(ASK, clock))
@@ -291,7 +292,7 @@ def full() -> Callable[[], Coroutine[Any, Any, Any]]:
 
 
 async def bare() -> None:
-    """A task that waits, and nothing else."""
+    """A task that only waits."""
     await asyncio.get_running_loop().create_future()
 
 
@@ -313,7 +314,7 @@ SCENES: dict[str, Callable[[bool], Figure]] = {
 
 
 def _size(quick: bool) -> tuple[int, int]:
-    """Calls a round, rounds."""
+    """Calls per round, and rounds."""
     return (500, 3) if quick else (20_000, ROUNDS)
 
 
@@ -348,7 +349,7 @@ def measured(quick: bool) -> list[Row]:
 
 
 def _apart(scene: str, quick: bool) -> Figure:
-    """A scene in a process of its own."""
+    """Measure a scene in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.limits.cost", "--scene", scene, *(["--quick"] if quick else [])]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,9 +1,9 @@
 """`python -m benchmarks.limits.headline`: 600 mixed jobs at once on three unequal deployments that enforce their limits over real HTTP.
 
-Each client has a simulator of its own in a process of its own, which counts what it refused; some run side by side, for they wait far more
-than they work. `--kinds` chooses the ways of enforcing, `--clients` who runs. On a busy machine the simulator itself is late, or the client
-is kept from working, and what was sent evenly arrives at once: a run of headrace that misses its target while the machine took more from
-either than the travel times it allows for is made again, `--tries` times in all.
+Each client has a simulator of its own in a separate process, which counts the requests it refused; several run in
+parallel, since they mostly wait. `--kinds` selects the kinds of enforcement, `--clients` the clients. On a busy machine
+the simulator or the client may be delayed, so that evenly sent requests arrive at once: a run of headrace that misses
+its target while either was delayed by more than the allowed travel times is repeated, `--tries` times in all.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from headrace.limits.meter_settings import MeterSettings
 
 HOMES = {"headrace": "headrace", "litellm": "litellm", "litellm usage-v2": "litellm", "cookbook": "openai"}
 LEAST_USE, MOST_TIME = 0.97, 1.05
-"""The targets for headrace: use of the binding limit, makespan over the optimum."""
+"""The targets for headrace: use of the binding limit, makespan relative to the optimum."""
 PATIENCE = 1_800.0
-"""Seconds after which a client is given up."""
+"""Seconds after which a client is terminated."""
 
 
 @dataclass
 class Row:
-    """What one client did against one kind of enforcement."""
+    """The result of one client under one kind of enforcement."""
 
     kind: str
     client: str
@@ -45,27 +45,27 @@ class Row:
     seconds: float = 0.0
     use: float | None = None
     lag: float = 0.0
-    """The longest that the client's event loop was late, in seconds."""
+    """Maximum lateness of the client's event loop, in seconds."""
     late: float = 0.0
-    """The same of the simulator."""
+    """Maximum lateness of the simulator, in seconds."""
     stolen: float = 0.0
-    """The longest that the machine kept the client from working, in seconds."""
+    """Maximum time the client was not scheduled by the machine, in seconds."""
     tries: int = 1
     failure: str = ""
 
     def missed(self, count: int, best: float) -> bool:
-        """Whether it fell short of what is promised of headrace."""
+        """Whether the result misses headrace's targets."""
         return self.completed < count or self.refused > 0 or (self.use or 0) < LEAST_USE or self.seconds > MOST_TIME * best
 
     @property
     def disturbed(self) -> bool:
-        """Whether calls lay in sockets, because the machine did something else, for longer than travel times may differ."""
+        """Whether the machine's load delayed requests by more than travel times may differ."""
         settings = MeterSettings()
         return max(self.late, self.stolen) > (settings.short_spread if self.kind in SHORT else settings.spread)
 
 
 def measure_well(kind: str, client: str, jobs: Sequence[Job], best: float, tries: int) -> Row:
-    """Run one client until nothing but itself is to blame for what it misses, or `tries` are over."""
+    """Run one client, repeating a missed target that the machine's load may have caused, at most `tries` times."""
     row = measure(kind, client, jobs)
     for number in range(1, tries):
         if client != "headrace" or not (row.disturbed and row.missed(len(jobs), best)):
@@ -100,7 +100,7 @@ def measure(kind: str, client: str, jobs: Sequence[Job]) -> Row:
 
 @contextlib.contextmanager
 def provider(config: dict[str, Any], folder: Path) -> Iterator[str]:
-    """The simulator in a process of its own; its address."""
+    """Run a simulator in a process of its own and yield its URL."""
     path = folder / "simulator.json"
     path.write_text(json.dumps(config))
     command = [sys.executable, "-m", "headrace", "simulate", "--config", str(path), "--port", "0"]
@@ -116,7 +116,7 @@ def provider(config: dict[str, Any], folder: Path) -> Iterator[str]:
 
 
 def counted(address: str) -> tuple[int, float | None, float]:
-    """429s of all providers, the mean use of the limit that bound over their saturated minutes, and how late the simulator was."""
+    """429s of all providers, mean use of the binding limit over their saturated minutes, and the simulator's lateness."""
     with urllib.request.urlopen(f"{address}/stats", timeout=10) as answer:
         told = json.load(answer)
     stats = told["providers"]
@@ -160,7 +160,7 @@ def shown(rows: Sequence[Row], count: int, best: Mapping[str, float]) -> str:
 
 
 def misses(rows: Sequence[Row], count: int, best: Mapping[str, float]) -> list[str]:
-    """Where headrace is not as good as promised."""
+    """Missed targets of headrace."""
     return [
         f"{row.kind}: {row.completed}/{count}, {row.refused} 429s, use {row.use}, {row.seconds / best[row.kind]:.3f} of the optimum"
         + (f"; the machine took {max(row.late, row.stolen):.1f} s at once" if row.disturbed else "")

@@ -1,4 +1,4 @@
-"""The mixed jobs of the headline, the deployments they meet, and the least time in which anybody could serve them."""
+"""The mixed jobs of the headline benchmark, its deployments, and the minimum time in which anyone could serve them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from headrace.simulator.openai_api import MESSAGE_TOKENS
 
 KINDS = ("bucket", "fixed", "sliding", "10s", "1s", "bucket5")
 SHORT = {"10s": 10.0, "1s": 1.0}
-"""Seconds of the window in which requests are counted as well."""
+"""Seconds of the additional window for requests."""
 WORDS = ("water", "mill", "wheel", "race", "sluice", "weir", "stone", "grain", "flour", "river", "gate", "level", "stream", "flow")
 SIZES = ((0.5, 40, 80), (0.35, 160, 240), (0.15, 700, 500))
-"""Share of the jobs, words of the prompt, most tokens of the answer."""
+"""Share of the jobs, words of the prompt, maximum output tokens."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A deployment: requests and tokens a minute."""
+    """A deployment: requests and tokens per minute."""
 
     name: str
     rpm: float
@@ -39,7 +39,7 @@ class Job:
     prompt: str
     max_tokens: int
     tokens: int
-    """What a provider that reserves takes for it: prompt and max_tokens."""
+    """Tokens reserved by a provider: prompt plus max_tokens."""
 
 
 def mixed(count: int, seed: int = 1) -> list[Job]:
@@ -54,16 +54,17 @@ def mixed(count: int, seed: int = 1) -> list[Job]:
 
 
 def tokens_of(prompt: str) -> int:
-    """The prompt as the simulator counts it: a quarter of its characters, and what it adds for a message."""
+    """The prompt's tokens as the simulator counts them: a quarter of its characters plus those per message."""
     return count_tokens(len(prompt)) + MESSAGE_TOKENS
 
 
 def optimum(jobs: Sequence[Job], places: Sequence[Place] = PLACES, grain: int = 60) -> float:
-    """Seconds in which all jobs fit under the limits' rates, however cleverly they are dealt out.
+    """Seconds in which all jobs fit under the limits' rates, with optimal assignment.
 
-    In the best deal each deployment gets jobs of neighbouring sizes (the prices of a request and a token make a line over size for each
-    deployment, and the lower envelope of lines has one stretch for each). So: sort by size, cut into as many stretches as there are
-    deployments, in every order. Cuts are tried in `grain` steps and then singly around the best.
+    In the optimum each deployment gets jobs of neighbouring sizes (the prices of a request and a token form a line over
+    size for each deployment, and the lower envelope of lines has one stretch for each). So: sort by size, cut into as
+    many stretches as there are deployments, in every order. Cuts are tried in `grain` steps and then one by one around
+    the best.
     """
     sums = [0, *accumulate(sorted(job.tokens for job in jobs))]
     best = min((_best_cuts(sums, order, grain) for order in permutations(places)), key=lambda found: found[0])
@@ -71,10 +72,11 @@ def optimum(jobs: Sequence[Job], places: Sequence[Place] = PLACES, grain: int = 
 
 
 def sustained(kind: str, places: Sequence[Place] = PLACES, settings: MeterSettings | None = None) -> tuple[Place, ...]:
-    """What the places let pass for good, whoever asks, without a refusal.
+    """The rates that the deployments sustain without a refusal, whoever calls.
 
-    All that arrives in a window of w seconds may have been sent in w and the spread of the travel times, which nobody knows beforehand
-    (as much as headrace allows for): so at most w / (w + spread) of a limit can be used, in whole requests for each window.
+    Requests that arrive within a window of w seconds may have been sent within w plus the spread of travel times, which
+    is not known beforehand (headrace's allowance is used): so at most w / (w + spread) of a limit is usable, in whole
+    requests per window.
     """
     settings = settings or MeterSettings()
     share = 60 / (60 + settings.spread) if kind in ("fixed", "sliding", *SHORT) else 1.0
@@ -82,7 +84,7 @@ def sustained(kind: str, places: Sequence[Place] = PLACES, settings: MeterSettin
 
 
 def _short(kind: str, place: Place, settings: MeterSettings) -> float:
-    """Requests a minute that a short window lets pass."""
+    """Requests per minute that a short window sustains."""
     if kind not in SHORT:
         return math.inf
     window = SHORT[kind]
@@ -104,7 +106,7 @@ def _best_cuts(sums: Sequence[int], order: Sequence[Place], grain: int) -> tuple
 
 
 def simulator(kind: str) -> dict[str, Any]:
-    """The configuration of the strict simulator with one kind of enforcement."""
+    """The simulator's configuration for one kind of enforcement."""
     shape: dict[str, Any] = {
         "bucket": {"enforcer": "bucket", "burst": 60},
         "fixed": {"enforcer": "fixed"},
@@ -118,7 +120,7 @@ def simulator(kind: str) -> dict[str, Any]:
 
 
 def profile(kind: str) -> dict[str, Any]:
-    """What is known of a provider that enforces so: the row of a table that its users would have."""
+    """The provider's profile for that kind of enforcement, as its users would know it."""
     known: dict[str, Any] = {"accounting": "reserve", "request_burst": 60.0, "token_burst": 60.0}
     own: dict[str, dict[str, Any]] = {
         "10s": {"request_burst": None, "windows": [SHORT["10s"]]},

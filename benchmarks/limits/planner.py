@@ -1,7 +1,7 @@
-"""`python -m benchmarks.limits.planner`: how long it takes to plan a day of ten calls a second, with much, little and too little room.
+"""`python -m benchmarks.limits.planner`: time to plan a day with ten calls per second, with ample, little and too little capacity.
 
-Each plan runs in a process of its own on one core. The target is 60 s of CPU for 24 simulated hours; it is judged with room to spare and
-with hardly any, and printed for all. `--quick` plans an hour and judges nothing.
+Each plan runs in a process of its own on one core. The target is 60 s of CPU for 24 simulated hours; it is judged with
+ample and with little capacity, and printed for all. `--quick` plans an hour and judges nothing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ RATE, HOURS, QUICK_HOURS = 10.0, 24.0, 1.0
 TARGET = 60.0
 """CPU seconds for `HOURS`."""
 SHARES = {"room to spare": 0.70, "hardly any room": 0.90, "too little room": 1.05}
-"""Calls asked for over calls that the limits allow."""
+"""Requested calls relative to what the limits allow."""
 
 
 @dataclass
 class Row:
-    """One plan."""
+    """The result of one plan."""
 
     plan: str
     hours: float = 0.0
-    """Simulated, until the last answer."""
+    """Simulated hours until the last response."""
     calls: int = 0
     refused: int = 0
     mean_wait: float = 0.0
     cpu: float = 0.0
     seconds: float = 0.0
     memory: float = 0.0
-    """The process's most, in MB."""
+    """The process's peak memory in MB."""
 
     @property
     def per_call(self) -> float:
@@ -46,7 +46,7 @@ class Row:
 
 
 def plan(name: str, hours: float, deployments: int = 3) -> Row:
-    """Run one plan here and now: requests bind, tokens come near."""
+    """Run one plan in this process; its request limit binds, and its tokens come close."""
     rpm = round(RATE * 60 / SHARES[name] / deployments)
     entries = [
         {"model_name": "chat", "litellm_params": {"model": "openai/gpt-4o", "api_key": str(key), "rpm": rpm, "tpm": rpm * 1600}}
@@ -68,7 +68,7 @@ def plan(name: str, hours: float, deployments: int = 3) -> Row:
 
 
 def measure(name: str, hours: float) -> Row:
-    """The same in a process of its own."""
+    """`plan` in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.limits.planner", "--one", name, "--hours", str(hours)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return Row(**json.loads(done.stdout))

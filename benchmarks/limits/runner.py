@@ -1,9 +1,9 @@
-"""One client of the headline, in an interpreter of its own: sends every job at once and says what became of each.
+"""One client of the headline benchmark, in its own interpreter: sends every job at once and reports the outcomes.
 
     python runner.py CLIENT PLAN.json
 
-The plan: {"places": [{"name", "rpm", "tpm", "base_url"}], "jobs": [{"prompt", "max_tokens", "tokens"}]}. Only what the client's own
-interpreter has is imported.
+The plan: {"places": [{"name", "rpm", "tpm", "base_url"}], "jobs": [{"prompt", "max_tokens", "tokens"}]}. Imports only
+what the client's own interpreter has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def message(job: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def deployments(places: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same model list for whoever has a Router."""
+    """The same model list for every Router."""
     return [
         {
             "model_name": "jobs",
@@ -47,7 +47,7 @@ def routed(router: Any) -> Call:
 
 
 def headrace(plan: dict[str, Any]) -> Call:
-    """`profile` is what a user of a known provider would get from its row."""
+    """`profile` is what a user of a known provider gets from its row."""
     from headrace import Router
 
     entries = deployments(plan["places"])
@@ -65,8 +65,10 @@ def litellm(plan: dict[str, Any], **options: Any) -> Call:
 
 
 class Cookbook:
-    """The OpenAI cookbook's way of 2023: a capacity for requests and one for tokens that refill over a minute; a job goes when both
-    suffice; a refusal puts the job back (five attempts) and holds everything for 15 s. Each deployment has one, and its share of the jobs.
+    """The algorithm of the OpenAI cookbook (2023).
+
+    Capacities for requests and tokens refill over a minute; a job is sent when both suffice; a 429 requeues the job
+    (five attempts) and pauses everything for 15 s. Each deployment has one instance and its share of the jobs.
     """
 
     PAUSE, ATTEMPTS = 15.0, 5
@@ -160,14 +162,14 @@ async def run(call: Call, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Lateness:
-    """How much later than asked for the event loop came round."""
+    """Measures how late the event loop runs timers."""
 
     STEP = 0.02
 
     def __init__(self) -> None:
         self.most = 0.0
         self.stolen = 0.0
-        """The most of it in which this process did not work: the machine did something else."""
+        """The maximum lateness during which this process was not scheduled."""
 
     async def watch(self) -> None:
         while True:

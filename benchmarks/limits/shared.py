@@ -1,7 +1,8 @@
-"""`python -m benchmarks.limits.shared`: eight processes and one limit, through a real Valkey, over real HTTP.
+"""`python -m benchmarks.limits.shared`: eight processes share one limit through a real Valkey, over real HTTP.
 
-Three scenes, each with a simulator, a store and processes of its own: all at work with two fifths of it at one of them; the store killed in
-mid-run and started again, empty; the busiest process killed with SIGKILL. `--scenes` chooses, `--quick` shortens. Eight minutes for all.
+Three scenes, each with its own simulator, store and processes: all working, with two fifths of the load at one of them;
+the store killed in mid-run and restarted, empty; the busiest process killed with SIGKILL. `--scenes` selects, `--quick`
+shortens. Eight minutes for all.
 """
 
 from __future__ import annotations
@@ -31,36 +32,36 @@ from headrace.limits.quota import LEASE
 
 PROCESSES, SKEW = 8, 0.4
 PLACES = (("north", 480, 200_000), ("east", 240, 200_000))
-"""Name, requests and tokens a minute: requests bind."""
+"""Name, requests and tokens per minute: requests bind."""
 KNOWN = {"accounting": "reserve", "request_burst": 60.0, "token_burst": 60.0}
 READY: Final = 60.0
-"""Seconds that processes may take to begin."""
+"""Seconds for the processes to start."""
 LEAST_USE, LEAST_AFTER, MOST_CALLS = 0.98, 0.90, 1.5
 
 
 @dataclass
 class Scene:
-    """What happened to the processes of one scene, as the providers and the processes themselves counted it."""
+    """The result of one scene, as counted by the providers and the processes."""
 
     name: str
     completed: int = 0
     refused: int = 0
     use: float | None = None
-    """Of the limit that binds, over the seconds that count."""
+    """Use of the binding limit, over the period that is judged."""
     asked: float = 0.0
-    """Questions for room for each admission."""
+    """Questions to the store per admission."""
     calls: float = 0.0
-    """Calls of the script for each admission: questions, ends of calls and signs of life, as they travel together."""
+    """Script calls per admission: questions, ends of calls and heartbeats, as they are batched."""
     reserve: tuple[float, float] = (0.0, 0.0)
-    """Milliseconds for the store's answer, median and 99th percentile."""
+    """Milliseconds for the store's reply, median and 99th percentile."""
     note: str = ""
     tenths: list[float] = field(default_factory=list)
-    """Use of the limit in every ten seconds."""
+    """Use of the limit in each ten seconds."""
     missed: list[str] = field(default_factory=list)
 
 
 class Fleet:
-    """The processes, each with its share of the jobs, and what they said."""
+    """The processes, each with its share of the jobs, and their reports."""
 
     def __init__(self, folder: Path, address: str, store: str, jobs: int, rates: int, **params: Any) -> None:
         self.began = time.monotonic()
@@ -86,11 +87,11 @@ class Fleet:
         self.began = time.monotonic()
 
     def wait(self, until: float) -> None:
-        """Until so many seconds after all began."""
+        """Wait until `until` seconds after the start."""
         time.sleep(max(0.0, self.began + until - time.monotonic()))
 
     def end(self) -> None:
-        """Have all stop, and hear what they did."""
+        """Stop all processes and collect their reports."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -113,7 +114,7 @@ def stats(address: str) -> dict[str, Any]:
 
 
 class Watch:
-    """What the providers have let in, looked at twice a second."""
+    """Polls twice a second how many calls the providers have admitted."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -133,7 +134,7 @@ class Watch:
         self._thread.join()
 
     def admitted(self, since: float, until: float) -> tuple[int, float]:
-        """Calls let in between two moments, and the seconds between the looks that bound them."""
+        """Calls admitted between two times, and the seconds between the polls that bound them."""
         within = [(at, count) for at, count, _ in self.seen if since <= at <= until]
         return within[-1][1] - within[0][1], within[-1][0] - within[0][0]
 
@@ -155,7 +156,7 @@ def simulator(rates: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def steady(seconds: float) -> Scene:
-    """All at work, nobody dies."""
+    """All processes work, none dies."""
 
     def course(fleet: Fleet, watch: Watch, store: Store, scene: Scene) -> None:
         fleet.wait(seconds)
@@ -166,7 +167,7 @@ def steady(seconds: float) -> Scene:
 
 
 def store_dies(seconds: float) -> Scene:
-    """The store is killed after a minute and comes back half a minute later, with nothing in it."""
+    """The store is killed after a minute and returns half a minute later, empty."""
 
     def course(fleet: Fleet, watch: Watch, store: Store, scene: Scene) -> None:
         fleet.wait(60)
@@ -176,14 +177,14 @@ def store_dies(seconds: float) -> Scene:
         store.start()
         fleet.wait(seconds)
         scene.tenths = [round(watch.use(fleet.began + ten, fleet.began + ten + 10), 2) for ten in range(0, int(seconds) - 9, 10)]
-        scene.use = watch.use(fleet.began + 90, fleet.began + 210)  # two whole minutes: a burst comes again with the next
+        scene.use = watch.use(fleet.began + 90, fleet.began + 210)  # two whole minutes, because a burst recurs with each
         scene.missed += [] if scene.use >= LEAST_AFTER else [f"use {scene.use:.1%} after the store is back"]
 
     return played("store killed, back after 30 s", seconds, course)
 
 
 def worker_dies(seconds: float) -> Scene:
-    """Calls in flight are what binds; the process that holds most of them is killed."""
+    """Concurrency is the binding limit; the process that holds most of it is killed."""
 
     def course(fleet: Fleet, watch: Watch, store: Store, scene: Scene) -> None:
         fleet.wait(30)
@@ -200,7 +201,7 @@ def worker_dies(seconds: float) -> Scene:
 
 
 def _full_again(watch: Watch, died: float, full: float) -> float:
-    """Seconds until over the next ten as many calls were in flight as before."""
+    """Seconds until as many calls are in flight, averaged over the following ten, as before."""
     after = [(at, running) for at, _, running in watch.seen if at >= died]
     for at, _ in after:
         following = [running for later, running in after if at <= later < at + 10]
@@ -210,7 +211,7 @@ def _full_again(watch: Watch, died: float, full: float) -> float:
 
 
 class Store:
-    """A Valkey that can be killed and started again, empty, at the same address."""
+    """A Valkey that can be killed and restarted, empty, at the same address."""
 
     def __init__(self) -> None:
         with socket.socket() as free:
@@ -239,7 +240,7 @@ def played(
     rates: int = 1,
     ttft: Any = None,
 ) -> Scene:
-    """A scene from its beginning to its end."""
+    """Run a scene from start to end."""
     scene = Scene(name)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -289,7 +290,7 @@ SCENES: dict[str, tuple[Callable[[float], Scene], float]] = {
     "store": (store_dies, 215.0),
     "worker": (worker_dies, 75.0),
 }
-"""Each with its seconds."""
+"""Each with its duration in seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

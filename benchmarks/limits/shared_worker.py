@@ -1,4 +1,4 @@
-"""One process of `shared.py`: a Router over shared limits, its jobs all at once from SIGUSR1 on, until they are done or SIGTERM.
+"""One process of `shared.py`: a Router with shared limits. Runs all its jobs at once from SIGUSR1 until they are done or SIGTERM.
 
 python shared_worker.py PLAN.json
 """

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.limits.virtual`: the limiter against eleven ways of enforcing, floods, strangers and miscounts, in virtual time.
+"""`python -m benchmarks.limits.virtual`: the limiter against eleven kinds of enforcement, floods, foreign load and miscounts, virtual time.
 
-Runs B1, B2 and B4 to B7 of the study the limiter was designed with. B3, many processes, is measured with the shared store; here only how
-seldom they ask it while there is plenty.
+Runs B1, B2 and B4 to B7 of the study that the limiter was designed with. B3, many processes, is measured with the
+shared store; here only how rarely processes query it while there is ample capacity.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from headrace.limits.limit import NANO
 from headrace.runtime.virtual import World
 
 SHORT = ("tb1/reserve", "fix10/reserve", "fix1/reserve", "slide1/reserve")
-"""Kinds that count requests over less than a minute: there calls are small, so that requests bind."""
+"""Kinds that limit requests over less than a minute: their calls are small, so that requests bind."""
 EVEN = 0.99
 USE = {"fix10/reserve": 0.97, "fix1/reserve": 0.78, "slide1/reserve": 0.78}
-"""Least use of the binding limit; w / (w + spread) is the most that hard windows of w seconds allow."""
+"""Minimum use of the binding limit; w / (w + spread) is the maximum that hard windows of w seconds allow."""
 USE_UNTOLD = USE | {"tb1/reserve": 0.97}
-"""A bucket of a second that nobody told us of is taken for a window of ten: in a steady flow the two refuse alike."""
+"""An undeclared one-second bucket is taken for a ten-second window: under steady load the two refuse alike."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, and what it should be."""
+    """One figure, and its target."""
 
     what: str
     figure: str
@@ -44,7 +44,7 @@ class Row:
 
 
 def backlog(kind: str, count: int, *, told: bool) -> Row:
-    """B1 with all of a provider's profile, B2 with no more than how it counts tokens."""
+    """B1 with a provider's full profile, B2 with only its token accounting."""
     town = Town(KINDS[kind], known(kind) if told else told_nothing(kind))
     town.backlog(count, small if kind in SHORT else mixed)
     town.world.run()
@@ -60,7 +60,7 @@ def backlog(kind: str, count: int, *, told: bool) -> Row:
 
 
 def halved(count: int) -> Iterator[Row]:
-    """The provider halves its limits in mid-run, and says so in its headers or in nothing but refusals."""
+    """The provider halves its limits in mid-run, announced by headers or only by refusals."""
     for kind, headers in product(("slide60/reserve", "tb60/reserve", "fix60/reserve"), (True, False)):
         town = Town(KINDS[kind], known(kind), headers=headers)
         at = 300.0
@@ -77,7 +77,7 @@ def halved(count: int) -> Iterator[Row]:
         moments = [when for provider in town.providers.values() for when in provider.refused]
         soon, late = sum(at <= when <= at + 120 for when in moments), sum(when > at + 120 for when in moments)
         used = [provider.used(at + 120, 900.0) * 2 for provider in town.providers.values()]
-        allowed = 0 if headers else len(town.providers) * 5  # one in two minutes or so finds out whether there is more again
+        allowed = 0 if headers else len(town.providers) * 5  # one in about two minutes probes whether the limit has risen
         yield Row(
             f"limit halved {'by headers' if headers else 'in silence'}, {kind}",
             f"{soon} 429s within two windows, {late} in the next 8 minutes, {min(used):.1%} to {max(used):.1%} of the half used",
@@ -87,7 +87,7 @@ def halved(count: int) -> Iterator[Row]:
 
 
 def foreign(count: int) -> Iterator[Row]:
-    """B6: somebody else uses a fifth of the keys (where max_tokens count, up to a half); headers tell."""
+    """B6: others use a fifth of the keys' limits (where max_tokens count, up to a half); headers report it."""
     for kind in ("tb60/post", "slide60/reserve", "fix60/reserve"):
         town = Town(KINDS[kind], known(kind), headers=True)
         town.stranger(2.8, 1500.0)
@@ -102,7 +102,7 @@ def foreign(count: int) -> Iterator[Row]:
 
 
 def miscounted(count: int) -> Iterator[Row]:
-    """B7: the provider counts 1.1 tokens for each of ours, a tenth more or less."""
+    """B7: the provider counts 1.1 tokens for each of ours, with 10 % variation."""
     for kind in ("slide60/reserve", "fix60/reserve"):
         town = Town(KINDS[kind], known(kind), miscount=lambda chance: 1.1 * math.exp(chance.gauss(0, 0.1)))
         town.backlog(count, mixed)
@@ -113,7 +113,7 @@ def miscounted(count: int) -> Iterator[Row]:
 
 
 def flooded(minutes: int) -> Iterator[Row]:
-    """B4: one tenant sends a hundred times what each of three light ones does."""
+    """B4: one tenant sends a hundred times as much as each of three light ones."""
     for kind in ("slide60/post", "slide60/reserve"):
         town = Town(KINDS[kind], known(kind))
         until = 60.0 * minutes
@@ -131,7 +131,7 @@ def flooded(minutes: int) -> Iterator[Row]:
 
 
 def shared(minutes: int) -> Iterator[Row]:
-    """B4: four tenants who always want more, one of them with prompts four times as large."""
+    """B4: four tenants with unlimited demand, one of them with prompts four times as large."""
 
     def wanted(chance: Random, **facts: object) -> Job:
         job = mixed(chance, **facts)
@@ -150,7 +150,7 @@ def shared(minutes: int) -> Iterator[Row]:
 
 
 def fluid(town: Town, jobs: list[Job]) -> float:
-    """Seconds that the jobs would take if they could be divided at will: requests there where tokens are scarce, and the reverse."""
+    """Seconds that the jobs would take if they were divisible: requests go where tokens are scarce, and vice versa."""
     requests, tokens = float(len(jobs)), float(sum(job.prompt + job.output for job in jobs))
     low, high = 0.0, 1e6
     providers = list(town.providers.values())
@@ -161,7 +161,7 @@ def fluid(town: Town, jobs: list[Job]) -> float:
         many = next(provider for provider in providers if provider is not few)
         room_calls, room_tokens = few.rpm * middle / 60, few.tpm * middle / 60
         rest_calls, rest_tokens = requests, tokens
-        for job in reversed(ordered):  # the largest ones to where tokens are to spare
+        for job in reversed(ordered):  # the largest jobs go where tokens are plentiful
             size = job.prompt + job.output
             if room_calls < 1 or room_tokens < size:
                 break
@@ -172,7 +172,7 @@ def fluid(town: Town, jobs: list[Job]) -> float:
 
 
 def unequal(count: int) -> Iterator[Row]:
-    """B5: 90 requests and 900k tokens a minute beside 600 requests and 120k tokens."""
+    """B5: 90 requests and 900k tokens per minute beside 600 requests and 120k tokens."""
     town = Town(KINDS["slide60/post"], known("slide60/post"), deployments=((90, 900_000), (600, 120_000)))
     chance = Random(777)
     jobs = [mixed(chance, tenant=str(number % 4)) for number in range(count)]
@@ -184,9 +184,9 @@ def unequal(count: int) -> Iterator[Row]:
 
 
 def budget(calls: int, *, patient: bool) -> Row:
-    """Concurrent calls against one budget: it is never passed, and nobody is refused whom it could have paid.
+    """Concurrent calls against one budget, which is never exceeded; no call that it could pay for is refused.
 
-    patient: whether calls wait for money that others have set aside and may give back.
+    patient: whether calls wait for money that others have reserved and may return.
     """
     dollars, most = 10 * NANO, 30_000_000
     limiter, world, chance = Limiter(random=Random(1)), World(), Random(3)
@@ -194,7 +194,7 @@ def budget(calls: int, *, patient: bool) -> Row:
     limiter.add_scope("team", [Limit(Unit.MONEY, dollars, 30 * 86_400.0, "max_budget")])
     spent = set_aside = refused = committed = 0
     rest = 0
-    """The most that was neither spent nor set aside when a call was refused."""
+    """The most that was neither spent nor reserved when a call was refused."""
 
     async def call() -> None:
         nonlocal spent, set_aside, refused, rest, committed
@@ -222,7 +222,7 @@ def budget(calls: int, *, patient: bool) -> Row:
 
 
 def plenty(rate: float, seconds: float) -> Iterator[Row]:
-    """Four processes and half of what a limit allows: they let calls in on blocks of the shared books."""
+    """Four processes at half of what a limit allows: they admit calls from blocks granted by the shared store."""
     rpm, most = round(120 * rate), {True: 0.4, False: 0.8} if rate < 1000 else {True: 0.01, False: 0.05}
     for told in (True, False):
         profile = known("slide60/reserve") if told else Profile()

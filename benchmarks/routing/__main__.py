@@ -1,7 +1,8 @@
-"""`python -m benchmarks.routing`: CPU µs of a routing decision with 3, 100 and 1,000 deployments, LiteLLM's Router beside ours in one run.
+"""`python -m benchmarks.routing`: CPU µs per routing decision with 3, 100 and 1,000 deployments, compared with LiteLLM's Router.
 
-Ours reserves under every limit of the deployment and gives back; LiteLLM's chooses. What a whole call through the Router costs beside
-raw aiohttp is measured by `python -m benchmarks.client --scenarios chat-50`, which `--calls` runs as well.
+headrace's Router reserves under every limit of the deployment and releases; LiteLLM's only chooses. The cost of a whole
+call through the Router relative to aiohttp is measured by `python -m benchmarks.client --scenarios chat-50`, which
+`--calls` runs as well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SIZES = (3, 100, 1_000)
 
 
 def reading(router: str, count: int, calls: int) -> float:
-    """CPU µs of one decision; raises RuntimeError with what the router said when it could not."""
+    """CPU µs per decision. Raises RuntimeError with the router's output if it failed."""
     python = peers.python_of(router.split()[0].strip(","))
     command = [str(python), "-m", "benchmarks.routing.worker", router, str(count), str(calls)]
     done = subprocess.run(command, cwd=peers.ROOT, env=environment(), capture_output=True, text=True, check=False)
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     routers = [name for name in ROUTERS if name.startswith("headrace") or not given.own]
     best: dict[tuple[str, int], float] = {}
-    for _ in range(1 if given.quick else given.rounds):  # routers take turns, so that a busy moment hits all of them
+    for _ in range(1 if given.quick else given.rounds):  # routers alternate, so that a busy moment affects all of them
         for count in SIZES:
             for router in routers:
                 calls = (30 if given.quick else 200) if count == max(SIZES) else (200 if given.quick else 1_000)

@@ -1,4 +1,4 @@
-"""One router in a process of its own: `worker.py ROUTER DEPLOYMENTS CALLS` prints the CPU µs of a decision, the best of five rounds."""
+"""One router in a process of its own: `worker.py ROUTER DEPLOYMENTS CALLS` prints the CPU µs per decision, the best of five rounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Decide = Callable[[], Awaitable[Any]]
 
 
 def entries(count: int, **more: Any) -> list[dict[str, Any]]:
-    """Deployments of one group, each with limits that nobody reaches here."""
+    """Deployments of one group, with limits that are never reached here."""
     return [
         {
             "model_name": "gpt",
@@ -30,7 +30,7 @@ def entries(count: int, **more: Any) -> list[dict[str, Any]]:
 
 
 def headrace(count: int, resting: int = 0) -> Decide:
-    """Chosen, reserved under every limit, and given back. resting: deployments that rest after a failure."""
+    """Choose, reserve under every limit, and release. `resting`: number of deployments in cooldown."""
     from headrace import Router
     from headrace.calls import CHAT, prepare
     from headrace.routing.trail import Trail
@@ -53,7 +53,7 @@ def headrace(count: int, resting: int = 0) -> Decide:
 
 
 def litellm(count: int, **options: Any) -> Decide:
-    """Chosen; nothing is reserved."""
+    """Choose only; nothing is reserved."""
     from litellm import Router  # type: ignore[attr-defined]
 
     router = Router(model_list=entries(count), **options)
@@ -73,7 +73,7 @@ ROUTERS: dict[str, Callable[[int], Decide]] = {
 
 
 async def measured(decide: Decide, calls: int) -> float:
-    """CPU µs of one decision, the best of some rounds."""
+    """CPU µs per decision, the best of several rounds."""
     await decide()
     best = float("inf")
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""The backend's settings: the environment, else `.env` in this folder or in one above it. Read when first asked for."""
+"""The backend's settings, from the environment or else from the nearest `.env` in or above this folder. Read on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few texts as vectors. From `examples/`: python -m backend.embedding_litellm_example"""
+"""Embeds a few texts. From `examples/`: python -m backend.embedding_litellm_example"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ router = Router(
 
 
 async def embed(texts: list[str]) -> list[list[float]]:
-    """One vector for each text, in their order."""
+    """One vector per text, in order."""
     response = await router.aembedding(model=settings.embedding_model, input=texts)
     return [item["embedding"] for item in response.data]
 

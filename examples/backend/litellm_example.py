@@ -1,4 +1,4 @@
-"""One answer as a whole and one as it is written. From `examples/`: python -m backend.litellm_example"""
+"""One complete and one streamed response. From `examples/`: python -m backend.litellm_example"""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ router = Router(
 
 
 def chat(question: str) -> str:
-    """The whole answer."""
+    """The complete response."""
     response = router.completion(model=settings.llm_model, messages=[{"role": "user", "content": question}])
     return response.choices[0].message.content
 
 
 async def chat_stream(question: str) -> AsyncIterator[str]:
-    """The answer in pieces, each as soon as it arrives."""
+    """The response in pieces, as they arrive."""
     response = await router.acompletion(model=settings.llm_model, messages=[{"role": "user", "content": question}], stream=True)
     async for chunk in response:
         for choice in chunk.choices:

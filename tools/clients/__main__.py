@@ -1,7 +1,8 @@
-"""`python -m tools.clients [NAME …]`: coding agents and kits from npm, each finishing a task with a tool through the gateway.
+"""`python -m tools.clients [NAME …]`: runs coding agents and SDKs from npm, each completing a task with a tool through the gateway.
 
-The model behind the gateway is scripted. Each client is run twice: over a provider of another dialect, where all is translated, and over
-one of its own, where bytes are handed on (that one is a second gateway). Prints a table of PASS and FAIL; exits with 1 where one failed.
+The model behind the gateway is scripted. Each client runs twice: over a provider with another dialect, where everything
+is translated, and over one with its own, where bytes pass through (a second gateway). Prints a table of PASS and FAIL;
+exits with 1 if any failed.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ HOME: Final = ROOT / ".peers" / "clients"
 BIN: Final = HOME / "node_modules" / ".bin"
 KEY: Final = "sk-of-the-clients-gateway"
 SECONDS: Final = 120
-"""For one run of one client."""
+"""Timeout of one run of one client."""
 PROMPT: Final = "headrace-run: echo written by a tool > done.txt"
 
 
 class Started(NamedTuple):
-    """How a client is started."""
+    """How to start a client."""
 
     command: Sequence[str]
     environment: Mapping[str, str] = {}
     files: Mapping[str, Any] = {}
-    """In its home, as JSON."""
+    """Files in its home directory, as JSON."""
 
 
 def claude(address: str) -> Started:
@@ -74,7 +75,7 @@ def gemini(address: str) -> Started:
 
 
 def claude_by_vertex(address: str) -> Started:
-    """Its key is a header here: tokens of Google's are not asked for."""
+    """The key is sent as a header, so no Google token is needed."""
     started = claude(address)
     own = {name: value for name, value in started.environment.items() if not name.startswith("ANTHROPIC_")}
     vertex = {"CLAUDE_CODE_USE_VERTEX": "1", "CLAUDE_CODE_SKIP_VERTEX_AUTH": "1", "CLOUD_ML_REGION": "global"}
@@ -83,7 +84,7 @@ def claude_by_vertex(address: str) -> Started:
 
 
 def claude_by_bedrock(address: str) -> Started:
-    """Its key is the bearer by which Bedrock knows who has no access key."""
+    """The key is sent as a Bedrock bearer token, which needs no access key."""
     started = claude(address)
     own = {name: value for name, value in started.environment.items() if not name.startswith("ANTHROPIC_")}
     bedrock = {"CLAUDE_CODE_USE_BEDROCK": "1", "ANTHROPIC_BEDROCK_BASE_URL": address, "AWS_REGION": "us-east-1"}
@@ -116,7 +117,7 @@ def qwen(address: str) -> Started:
 
 
 def pi(address: str) -> Started:
-    """In four dialects, one after the other."""
+    """Four dialects, one after another."""
     ways = {
         "chat": (f"{address}/v1", "openai-completions", "gpt-5"),
         "responses": (f"{address}/v1", "openai-responses", "gpt-5"),
@@ -146,7 +147,7 @@ def cn(address: str) -> Started:
 
 
 def opencode(address: str) -> Started:
-    """It would look for prices, plugins and its own next version in the net."""
+    """Without these settings it would fetch prices, plugins and updates."""
     options = {"baseURL": f"{address}/v1", "apiKey": KEY}
     provider = {"npm": "@ai-sdk/openai-compatible", "name": "headrace", "options": options, "models": {"gpt-5": {"name": "gpt-5"}}}
     config = {"autoupdate": False, "share": "disabled", "provider": {"headrace": provider}, "permission": "allow"}
@@ -181,7 +182,7 @@ CLIENTS: Final[Mapping[str, tuple[str, Callable[[str], Started]]]] = {
 }
 
 KITS: Final = ("langchain", "vercel")
-"""Programs of ours with a kit, which say themselves whether all went well."""
+"""Our own programs using an SDK, which check the result themselves."""
 
 
 def main() -> int:
@@ -197,14 +198,14 @@ def main() -> int:
 
 
 def _install() -> None:
-    """The clients by their lock file, once."""
+    """Install the clients from the lock file, once."""
     HOME.mkdir(parents=True, exist_ok=True)
     lock = (HERE / "package-lock.json").read_text()
     if not (HOME / ".made").is_file() or (HOME / ".made").read_text() != lock:
         for name in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(HERE / name, HOME / name)
         subprocess.run(["npm", "ci", "--silent"], cwd=HOME, check=True)
-        # Scripts of packages are not run; these only put the binaries that npm brought into their places.
+        # Install scripts of packages are disabled; these only put the downloaded binaries in place.
         for script in ("@anthropic-ai/claude-code/install.cjs", "opencode-ai/postinstall.mjs", "cline/postinstall.mjs"):
             subprocess.run(["node", f"node_modules/{script}"], cwd=HOME, check=True, stdout=subprocess.DEVNULL)
         (HOME / ".made").write_text(lock)
@@ -213,12 +214,12 @@ def _install() -> None:
 
 
 def _over(model: str) -> list[dict[str, Any]]:
-    """Every name by a provider that has Chat Completions alone."""
+    """Every model name, served by a provider that only has Chat Completions."""
     return [{"model_name": "*", "litellm_params": {"model": "siliconflow/scripted", "api_key": "sk-none", "base_url": model}}]
 
 
 def _over_gateway(address: str) -> list[dict[str, Any]]:
-    """Each name by a provider of its client's own dialect: another gateway."""
+    """Each model name, served by a provider with the client's own dialect: another gateway."""
     return [
         {"model_name": name, "litellm_params": {"model": model, "api_key": KEY, "base_url": address + path}}
         for name, model, path in (
@@ -231,7 +232,7 @@ def _over_gateway(address: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def gateway(deployments: list[dict[str, Any]]) -> Iterator[str]:
-    """`headrace serve` over the deployments: its address while the block lasts."""
+    """Run `headrace serve` with the deployments and yield its URL."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.json"
         config.write_text(json.dumps({"model_list": deployments, "general_settings": {"master_key": KEY}}))

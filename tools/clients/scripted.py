@@ -1,7 +1,6 @@
-"""A model with one script, in OpenAI's dialect: with a shell among its tools it runs the command it is told, then says it is done.
+"""A scripted model in OpenAI's dialect: given a shell tool, it runs the command in the prompt, then says it is done.
 
-The command stands in the prompt between `headrace-run:` and the end of its line. Every request is remembered for whoever has to find out
-what a client does.
+The command is the rest of the line after `headrace-run:` in the prompt. Every request is recorded, to debug clients.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ SHELLS: Final[Mapping[str, Any]] = {
     "run": lambda command: {"command": command},
     "run_commands": lambda command: {"commands": [command]},
 }
-"""What clients call their shell, and how it is asked."""
+"""Clients' names for their shell tool, and its arguments."""
 
 
 def answer(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The message that the script has for a request."""
+    """The scripted message for a request."""
     messages = body["messages"]
     command = next(filter(None, (_command(message) for message in reversed(messages))), None)
     ran = any(message["role"] == "tool" for message in messages)
@@ -46,11 +45,11 @@ def _command(message: Mapping[str, Any]) -> str | None:
     content = message.get("content")
     text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content or ())
     found = re.search(r"headrace-run:(.+)", text) if message["role"] == "user" else None
-    return found and found.group(1).strip(' "')  # opencode puts what it is told in quotes
+    return found and found.group(1).strip(' "')  # opencode quotes the prompt
 
 
 def pieces(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The same in deltas: a text in words, arguments in pieces of a few characters."""
+    """The message as deltas: text word by word, arguments in pieces of a few characters."""
     yield {"role": "assistant", "content": "" if message["content"] is not None else None}
     for word in re.findall(r"\S+\s*", message["content"] or ""):
         yield {"content": word}
@@ -96,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def scripted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Its address while the block lasts, and what it was asked."""
+    """Run the model; yields its URL and the requests it received."""
     seen: list[dict[str, Any]] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"seen": seen}))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,1 +1,1 @@
-"""Real programs that were written for litellm, over headrace: `make dropin`."""
+"""Runs real programs written for litellm on headrace: `make dropin`."""

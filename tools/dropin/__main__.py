@@ -1,6 +1,6 @@
-"""`python -m tools.dropin [NAME …] [--lock]`: each dependent of litellm in an environment of its own, over headrace and its simulator.
+"""`python -m tools.dropin [NAME …] [--lock]`: runs each dependent of litellm in an environment of its own, on headrace and its simulator.
 
-No environment holds litellm itself: headrace stands in its place. Prints a table of PASS and FAIL; exits with 1 where one failed.
+No environment contains litellm: headrace takes its place. Prints a table of PASS and FAIL; exits with 1 if any failed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOWS = Path(__file__).parent / "flows"
 LOCKS = Path(__file__).parent / "locks"
 SECONDS = 300
-"""For one flow, its imports included."""
+"""Timeout of one flow, including its imports."""
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def _lock(name: str) -> Path:
 
 
 def _environment(name: str, *, lock: bool) -> Path:
-    """The interpreter of a dependent's environment, made from its lock."""
+    """The interpreter of a dependent's environment, created from its lock."""
     home = ROOT / ".peers" / f"dropin-{name.replace('_', '-')}"
     python, stamp = home / "bin" / "python", home / ".made"
     if lock or not _lock(name).exists():
@@ -75,7 +75,7 @@ def _environment(name: str, *, lock: bool) -> Path:
 
 
 def _resolve(name: str) -> None:
-    """Newest versions of a dependent and all it needs, litellm left out."""
+    """Resolve the newest versions of a dependent and its dependencies, excluding litellm."""
     LOCKS.mkdir(exist_ok=True)
     wanted, without = LOCKS / f"{name}.in", ROOT / ".peers" / "without-litellm.txt"
     without.parent.mkdir(exist_ok=True)
@@ -104,7 +104,7 @@ def _uv(*arguments: str) -> None:
 
 
 class Simulator:
-    """`headrace simulate` on a free port; its address while it runs."""
+    """Run `headrace simulate` on a free port and yield its URL."""
 
     def __enter__(self) -> str:
         command = [sys.executable, "-m", "headrace", "simulate", "--port", "0"]

@@ -1,4 +1,5 @@
-"""Runs one flow in a dependent's environment: `python flow.py PATH`. `BASE` is the simulator, `ok` tells what went well."""
+"""Runs one flow in a dependent's environment: `python flow.py PATH`. Flows get `BASE`, the simulator's URL, and `ok`,
+which reports a success."""
 
 import os
 import runpy

@@ -1,4 +1,4 @@
-"""An agent called, streamed, with a tool; both colours."""
+"""An agent called, streamed and with a tool; sync and async."""
 
 import asyncio
 

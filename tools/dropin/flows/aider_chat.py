@@ -1,4 +1,4 @@
-"""Aider's start-up check of exceptions, its models, and one call."""
+"""aider's check of exceptions at start-up, its models, and one call."""
 
 from aider.exceptions import LiteLLMExceptions
 from aider.models import Model

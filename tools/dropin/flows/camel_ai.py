@@ -1,4 +1,4 @@
-"""camel's model of litellm's."""
+"""camel's LiteLLM model."""
 
 from camel.agents import ChatAgent
 from camel.models import LiteLLMModel

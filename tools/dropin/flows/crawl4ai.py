@@ -1,4 +1,4 @@
-"""crawl4ai's extraction by a model."""
+"""crawl4ai's extraction with a model."""
 
 from crawl4ai.utils import perform_completion_with_backoff
 

@@ -1,4 +1,4 @@
-"""The evaluation model called, with a schema, in both colours."""
+"""The evaluation model called, with a schema; sync and async."""
 
 import asyncio
 import os

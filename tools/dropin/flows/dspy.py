@@ -1,4 +1,4 @@
-"""A signature answered, a chain of thought, a tool loop, embeddings: dspy with its engine "litellm"."""
+"""A signature, a chain of thought, a tool loop and embeddings: dspy with its engine "litellm"."""
 
 import dspy
 

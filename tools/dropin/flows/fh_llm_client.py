@@ -1,4 +1,4 @@
-"""A model called and streamed, its cost, vectors."""
+"""A model called and streamed, its cost, and embeddings."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""aviary's choice of a tool."""
+"""aviary's tool selection."""
 
 import asyncio
 from functools import partial

@@ -1,4 +1,4 @@
-"""A model's answer, whole and streamed, and a tool call."""
+"""A model's response, complete and streamed, and a tool call."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A guard around a model of litellm's: whole, streamed, async."""
+"""A guard around a litellm model: complete, streamed, async."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The functions that it puts around a call, and its callback."""
+"""Its wrappers around a call, and its callback."""
 
 import asyncio
 

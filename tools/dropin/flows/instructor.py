@@ -1,4 +1,4 @@
-"""Structured output through tools, both colours."""
+"""Structured output through tools; sync and async."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Laminar, which instruments litellm where it finds it installed, and its callback of before."""
+"""Laminar, which instruments litellm if it is installed, and its older callback."""
 
 import litellm
 from lmnr import Instruments, Laminar, LaminarLiteLLMCallback

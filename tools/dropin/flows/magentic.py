@@ -1,4 +1,4 @@
-"""A prompt function that is called, streamed, awaited, and asked for an object and for a tool."""
+"""A prompt function called, streamed and awaited, with an object and with a tool."""
 
 import asyncio
 

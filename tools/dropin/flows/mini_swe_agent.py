@@ -1,4 +1,4 @@
-"""The model of an agent that counts its cost."""
+"""The model of an agent that tracks its cost."""
 
 import litellm
 from minisweagent.models.litellm_model import LitellmModel

@@ -1,4 +1,4 @@
-"""Autologging writes a trace of every call."""
+"""Autologging, which writes a trace of every call."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Moesif's events of litellm's calls, in one's own collector."""
+"""Moesif's events of litellm's calls, sent to a local collector."""
 
 import asyncio
 import http.server

@@ -1,4 +1,4 @@
-"""A model asked, both ways, and its tokens counted."""
+"""A model called, sync and async, and its tokens counted."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An agent of PraisonAI's."""
+"""A PraisonAI agent."""
 
 import os
 

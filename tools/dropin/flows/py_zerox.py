@@ -1,4 +1,4 @@
-"""A page read by a model that sees."""
+"""A page read by a vision model."""
 
 import asyncio
 import base64

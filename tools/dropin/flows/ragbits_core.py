@@ -4,7 +4,7 @@ import asyncio
 
 import ragbits.core
 
-ragbits.core.ensure_config_loaded()  # a thread of its own imports the same modules
+ragbits.core.ensure_config_loaded()  # otherwise, a background thread imports the same modules
 from ragbits.core.embeddings.dense.litellm import LiteLLMEmbedder
 from ragbits.core.llms.litellm import LiteLLM
 

@@ -1,4 +1,4 @@
-"""A generator called, asked many times at once, and with a tool."""
+"""A generator called, called many times at once, and with a tool."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Sentry's integration hears of every call."""
+"""Sentry's integration, which records every call."""
 
 import litellm
 import sentry_sdk

@@ -1,4 +1,4 @@
-"""A model called, streamed and asked for a tool; the router model."""
+"""A model called, streamed and with a tool; the router model."""
 
 from smolagents import LiteLLMModel, LiteLLMRouterModel, tool
 

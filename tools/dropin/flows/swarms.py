@@ -1,9 +1,9 @@
-"""An agent, and the model that it calls."""
+"""An agent, and the model it calls."""
 
 import os
 import tempfile
 
-os.chdir(tempfile.mkdtemp())  # agents keep a workspace where they run
+os.chdir(tempfile.mkdtemp())  # agents keep a workspace in the current directory
 from swarms import Agent
 from swarms.utils.litellm_wrapper import LiteLLM
 

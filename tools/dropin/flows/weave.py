@@ -1,4 +1,4 @@
-"""Weave's traces of calls, written to nobody."""
+"""Weave's traces of calls, which are discarded."""
 
 import asyncio
 import os
