@@ -94,12 +94,12 @@ def test_a_moment_is_one_line_or_a_picture() -> None:
     ]
     moment = Moment(seconds=12.0, total=300, done=40, failed=1, waiting=250, rerouted=2, lanes=lanes)
     assert "done 40/300  waiting 250  in flight 3" in line(moment)
-    assert "south[resting 4s]" in line(moment)
+    assert "south[cooldown 4s]" in line(moment)
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(draw(moment))
     picture = console.export_text()
     assert "████████········    75 of 150" in picture
-    assert "rests 4 s" in picture
+    assert "cooldown 4 s" in picture
     assert "failed 1" in picture
     narrow = Console(width=80, record=True, file=io.StringIO())
     narrow.print(draw(moment, 80))

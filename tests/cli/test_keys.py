@@ -214,7 +214,7 @@ def test_an_invoice_that_cannot_be_read_is_refused_by_its_line(program: Program,
 def test_old_calls_are_forgotten(program: Program, place: Path) -> None:
     spend(record(1), record(2, began=time.time(), ended=time.time()))
     program("ledger", "export", "-")
-    assert program("ledger", "prune", "--older-than", "1h").out == "1 calls forgotten\n"
+    assert program("ledger", "prune", "--older-than", "1h").out == "1 calls deleted\n"
 
 
 def test_limits_of_single_models(program: Any) -> None:

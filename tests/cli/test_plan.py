@@ -202,7 +202,7 @@ def test_a_person_gets_tables(terminal: Callable[..., Terminal], config: str) ->
 def test_where_nothing_binds_a_person_is_told(terminal: Callable[..., Terminal], config: str) -> None:
     shown = terminal("plan", config, "--burst", "2@0s")
     assert shown.end() == 0
-    assert "more room would buy nothing" in shown.text
+    assert "higher limits would change nothing" in shown.text
 
 
 @pytest.mark.parametrize(

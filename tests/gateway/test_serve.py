@@ -119,7 +119,7 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(tmp_path: Path, upstream:
     (tmp_path / "config.json").write_text(json.dumps(config(upstream)))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         (said,) = said_by(tmp_path, "--config", "config.json", "--port", str(taken.getsockname()[1]))
-    assert "Address already in use. Stop what listens there, or choose another port by --port" in said
+    assert "Address already in use. Stop the program that listens there, or choose another port with --port" in said
 
 
 @pytest.mark.parametrize(

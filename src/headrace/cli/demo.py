@@ -105,7 +105,7 @@ def run_examples(environment: Mapping[str, str]) -> dict[str, bool]:
         if f"{group}_MODEL" in known:
             ran[module] = _run_example(module, what, {**os.environ, **environment})
         else:
-            say(f"- {module}: left out, {group}_MODEL is not set", "dim")
+            say(f"- {module}: skipped, {group}_MODEL is not set", "dim")
     return ran
 
 
@@ -118,7 +118,7 @@ def _run_example(module: str, what: str, environment: Mapping[str, str]) -> bool
         )
         succeeded, said = done.returncode == 0, done.stdout + (done.stderr if done.returncode else "")
     except subprocess.TimeoutExpired:
-        succeeded, said = False, f"no end after {PATIENCE:.0f} seconds"
+        succeeded, said = False, f"did not finish within {PATIENCE:.0f} seconds"
     say(f"{'✓' if succeeded else '✗'} {module}: {what}, {time.monotonic() - began:.1f} s", "green" if succeeded else "red")
     for text in clean(said).strip().splitlines():
         say(f"    {text if len(text) <= SHOWN or not succeeded else text[:SHOWN] + '…'}", "dim")
@@ -210,7 +210,7 @@ def _verdict(scene: Scene, found: Run, examples: Mapping[str, bool]) -> int:
         *_waits(found.tally),
         Line("wall time", f"{found.tally.seconds:.1f} s"),
     ]
-    heading("What became of them:")
+    heading("Results:")
     write_table(("", "promise", "measured"), [_shown(told) for told in lines])
     for error, count in Counter(outcome.error for outcome in found.tally.outcomes if outcome.error).most_common(5):
         say(f"{count} × {clean(error)}", "red")
@@ -231,7 +231,7 @@ def _refusals(found: Run) -> Line:
 def _use_lines(scene: Scene, found: Run) -> list[Line]:
     failing = sum(found.stats[name]["statuses"].get("500", 0) for name in scene.failing)
     rerouted = Line(
-        "calls the failing deployment failed, answered by others",
+        "calls that failed at the failing deployment, answered by others",
         f"{found.tally.failovers} of {failing}",
         found.tally.failovers == failing,
     )

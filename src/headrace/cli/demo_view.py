@@ -72,7 +72,7 @@ def line(moment: Moment) -> str:
 
 def _lane_words(lane: Lane) -> str:
     if lane.resting > 0:
-        return f"resting {lane.resting:.0f}s"
+        return f"cooldown {lane.resting:.0f}s"
     return " ".join(f"{gauge.unit} {gauge.used:.0f}/{gauge.limit:.0f}" for gauge in lane.gauges) or "no limits"
 
 
@@ -91,7 +91,7 @@ def draw(moment: Moment, columns: int = WIDE) -> RenderableType:
 
 def _row(lane: Lane, width: int) -> tuple[RenderableType, ...]:
     if lane.resting > 0:
-        state = Text(f"failing, rests {lane.resting:.0f} s", style="yellow")
+        state = Text(f"failing, cooldown {lane.resting:.0f} s", style="yellow")
         return Text(lane.name, style="yellow"), state, "", str(lane.in_flight), str(lane.done)
     gauges = {gauge.unit: _bar(gauge, width) for gauge in lane.gauges}
     nothing = Text("no limit", style="dim")

@@ -213,7 +213,7 @@ def _show(config: str | None, patients: Sequence[Patient], findings: Sequence[Fi
         broken = sum(1 for finding in findings if finding.level == "broken")
         warnings = sum(1 for finding in findings if finding.level == "warning")
         say(
-            f"\n{broken} broken, {warnings} to look at" if findings else "\nno problems found",
+            f"\n{broken} broken, {warnings} to review" if findings else "\nno problems found",
             "red" if broken else "yellow" if warnings else "green",
         )
 

@@ -56,7 +56,7 @@ def create(database: str | None, models: tuple[str, ...], tags: tuple[str, ...],
             check_alias(connection, key)
             table.put(connection, key)
     say(token)
-    note(f"{key.id}: kept is its hash alone; write the token down")
+    note(f"{key.id}: only a hash of the token is stored; save the token now")
 
 
 _BY_MODEL: Final = {"model-rpm": "model_rpm_limit", "model-tpm": "model_tpm_limit", "model-budget": "model_max_budget"}

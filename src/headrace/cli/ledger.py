@@ -109,7 +109,7 @@ def prune(database: str | None, older_than: str) -> None:
             if not gone:
                 break
             count += gone
-    say(f"{count} calls forgotten")
+    say(f"{count} calls deleted")
 
 
 def _seconds(day: datetime | None) -> float | None:

@@ -223,7 +223,7 @@ def show(found: Forecast, tried: Sequence[WhatIf]) -> None:
     if tried:
         write_table(CHANGES, [_change_row(one) for one in tried], right=CHANGES[1:4])
     elif not found.binding:
-        say("no limit held anybody back: more room would buy nothing", "dim")
+        say("no limit held any call back: higher limits would change nothing", "dim")
 
 
 def _headline(found: Forecast) -> str:

@@ -46,5 +46,5 @@ def _listed(body: bytes, to: Destination) -> list[dict[str, Any]]:
         content = None
     found = content.get("data", content.get("models")) if isinstance(content, dict) else content
     if not isinstance(found, list):
-        raise APIResponseValidationError(f"{to.host} answered /models with something that is no list of models", to.provider.name)
+        raise APIResponseValidationError(f"{to.host} answered /models with something that is not a list of models", to.provider.name)
     return [model if isinstance(model, dict) else {"id": model} for model in found]

@@ -110,7 +110,7 @@ def _help(session: Session, argument: str) -> None:
     for name, (_, words) in COMMANDS.items():
         usage, _, meaning = words.partition(": ")
         say(f"  {f'/{name} {usage}'.strip():<16}{meaning}")
-    say("  a backslash at the end of a line goes on in the next; Ctrl-C stops an answer", "dim")
+    say("  a backslash at the end of a line continues it on the next; Ctrl-C stops an answer", "dim")
 
 
 def _system(session: Session, argument: str) -> None:
@@ -158,11 +158,11 @@ def _quit(session: Session, argument: str) -> None:
 
 
 COMMANDS: Final[dict[str, tuple[Callable[[Session, str], None], str]]] = {
-    "help": (_help, ": these lines"),
-    "system": (_system, "TEXT: what the model is told first; - takes it away"),
-    "model": (_model, "NAME: who answers from here on"),
-    "reset": (_reset, ": forget what was said"),
-    "save": (_save, "FILE: write the conversation down (.md or .json)"),
+    "help": (_help, ": show these commands"),
+    "system": (_system, "TEXT: set the system prompt; - removes it"),
+    "model": (_model, "NAME: switch the model from here on"),
+    "reset": (_reset, ": forget the conversation"),
+    "save": (_save, "FILE: save the conversation (.md or .json)"),
     "quit": (_quit, ": leave (Ctrl-D)"),
 }
 """Name → function, and its argument and description."""

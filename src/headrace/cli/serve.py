@@ -113,9 +113,9 @@ def _unheard(error: OSError) -> str:
     why = error.strerror if error.errno is None else os.strerror(error.errno)
     match error.errno:
         case errno.EADDRINUSE:
-            return f"{why}. Stop what listens there, or choose another port by --port; --port 0 takes any that is free"
+            return f"{why}. Stop the program that listens there, or choose another port with --port; --port 0 takes any free one"
         case errno.EACCES:
-            return f"{why}. Ports below 1024 are for administrators: choose another by --port"
+            return f"{why}. Ports below 1024 need administrator rights: choose another with --port"
         case _:
             return f"{why or error}. Name an address of this machine by --host"
 
