@@ -23,9 +23,9 @@ EMBEDDERS: Final = ("titan", "nova", "predict", "embed_content", "watsonx")
 def load(name: str) -> Dialect:
     """The dialect with that name. Raises ConfigurationError for an unknown name."""
     if name in EMBEDDERS:
-        form: Dialect = importlib.import_module("headrace.dialects.cloud_embeddings").FORMS[name]  # lazy, as below
+        form: Dialect = importlib.import_module("headrace.dialects.cloud_embeddings").FORMS[name]  # late, as below
         return form
     if name not in NAMES:
         raise ConfigurationError(f"there is no dialect {name!r}; known: {', '.join(NAMES)}")
-    dialect: Dialect = importlib.import_module(f"headrace.dialects.{name}").dialect  # lazy: an unused dialect costs no import
+    dialect: Dialect = importlib.import_module(f"headrace.dialects.{name}").dialect  # late: an unused dialect costs no import
     return dialect

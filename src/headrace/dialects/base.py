@@ -28,8 +28,10 @@ class Target(Struct, frozen=True):
     base_url: str = ""
     headers: HeaderPairs = ()
     source: str = ""
-    """The dialect the request was read from, if it was another. Nested fields in `extra` are then written only where
-    both dialects are known to share them."""
+    """The dialect the request was read from, if it was another.
+
+    Nested fields in `extra` are then written only where both dialects are known to share them.
+    """
     place: str = ""
     """The model's name in the URL, where `model` only names the family."""
     drop_params: bool = False
@@ -79,8 +81,10 @@ class StreamWatcher(Protocol):
         ...
 
     def glance(self, data: bytes) -> bool:
-        """Fast path: True if `data` is one valid event that can be forwarded as is; its end and usage are then
-        recorded. Otherwise call `feed`."""
+        """Fast path: True if `data` is one valid event that can be forwarded as is; its end and usage are then recorded.
+
+        Otherwise call `feed`.
+        """
         ...
 
     def close(self) -> None:

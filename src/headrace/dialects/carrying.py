@@ -26,8 +26,10 @@ _REFUSED: Final = frozenset({"compaction", "item_reference"})
 
 
 def carried(request: ChatRequest) -> ChatRequest:
-    """`request` in terms common to all dialects, as far as possible. Raises BadRequestError for what must not be lost
-    and has no such form."""
+    """`request` in terms common to all dialects, as far as possible.
+
+    Raises BadRequestError for what must not be lost and has no such form.
+    """
     if not any(isinstance(part, Other) or _holds_others(part) for message in request.messages for part in message.content):
         tools = tuple([tool for tool in request.tools if not needless(tool)])
         return request if len(tools) == len(request.tools) else msgspec.structs.replace(request, tools=tools)

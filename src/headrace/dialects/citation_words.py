@@ -52,8 +52,10 @@ def _content(citation: Mapping[str, Json]) -> str:
 
 
 def of_web(url: str, title: Json, content: Json, start: int, end: int) -> dict[str, Json]:
-    """A web citation. `content`, the cited text, follows OpenRouter
-    (openrouter.ai/docs/client-sdks/typescript/models/urlcitation.md, read 2026-11).
+    """A web citation.
+
+    `content`, the cited text, follows OpenRouter (openrouter.ai/docs/client-sdks/typescript/models/urlcitation.md, read
+    2026-11).
     """
     said = {"content": content} if isinstance(content, str) and content else {}
     return {"type": "url_citation", "url_citation": {"url": url, "title": word(title), "start_index": start, "end_index": end, **said}}

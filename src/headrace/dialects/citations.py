@@ -71,8 +71,10 @@ _MARK: Final = re.compile(r"\[(\d{1,3})\]")
 
 
 def sources(extra: Extra) -> list[Mapping[str, Json]]:
-    """URLs and titles of Perplexity's sources, which the text numbers from 1: `search_results`, else `citations`, which
-    holds bare URLs."""
+    """URLs and titles of Perplexity's sources, which the text numbers from 1.
+
+    They are in `search_results`, else in `citations`, which holds bare URLs.
+    """
     if "search_results" not in extra and CITATIONS not in extra:
         return []
     found: list[Mapping[str, Json]] = [
@@ -163,8 +165,10 @@ def _pieces(part: Any, dialect: str) -> Iterator[Text]:
 
 
 def _backed(first: int, last: int, start: int, end: int) -> bool:
-    """Whether a citation from `first` to `last` belongs to the piece from `start` to `end`. An empty span belongs to
-    the piece before it."""
+    """Whether a citation from `first` to `last` belongs to the piece from `start` to `end`.
+
+    An empty span belongs to the piece before it.
+    """
     return first <= start < end <= last or (first == last and (start < first <= end or first == start == 0))
 
 

@@ -1,5 +1,4 @@
-"""Cloud embedding APIs with a format of their own: Titan and Nova on Bedrock, Vertex AI's `:predict` and
-`:embedContent`, watsonx.
+"""Embedding formats of Titan and Nova on Bedrock, of Vertex AI's `:predict` and `:embedContent`, and of watsonx.
 
 Only the half that calls a provider. The URLs are in the providers' rows.
 """

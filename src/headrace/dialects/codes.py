@@ -180,8 +180,11 @@ GOOGLE: Final[Mapping[str, Meaning]] = {
     "BILLING_DISABLED": (Kind.PAYMENT, "spend"),
     "RATE_LIMIT_EXCEEDED": (Kind.RATE_LIMIT, None),
 }
-"""google.rpc.Code and ErrorInfo reasons, in their original spelling. Gemini sends FAILED_PRECONDITION for an
-unsupported region or an account without billing (ai.google.dev/gemini-api/docs/troubleshooting, read 2026-11)."""
+"""google.rpc.Code and ErrorInfo reasons, in their original spelling.
+
+Gemini sends FAILED_PRECONDITION for an unsupported region or an account without billing
+(ai.google.dev/gemini-api/docs/troubleshooting, read 2026-11).
+"""
 
 VAGUE: Final = frozenset({
     "INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION", "PERMISSION_DENIED", "validationexception", "validationerror",

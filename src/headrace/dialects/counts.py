@@ -30,8 +30,11 @@ _ANTHROPIC: Final = ("model", "messages", "system", "tools", "tool_choice", "thi
 
 
 def _of_gemini(body: dict[str, Any], address: str) -> dict[str, Any]:
-    """The body of `:countTokens`. Vertex AI takes a chat's fields; Gemini's own API takes `contents` alone or a whole
-    request with its model (ai.google.dev/api/tokens, read 2026-11; exchange 10e2f4838cb551a4)."""
+    """The body of `:countTokens`.
+
+    Vertex AI takes a chat's fields; Gemini's own API takes `contents` alone or a whole request with its model
+    (ai.google.dev/api/tokens, read 2026-11; exchange 10e2f4838cb551a4).
+    """
     said: dict[str, Any] = {name: body[name] for name in ("contents", "systemInstruction", "tools", "generationConfig") if name in body}
     if "/publishers/" in address or set(said) <= {"contents"}:
         return said

@@ -24,7 +24,7 @@ def decode(data: bytes | str) -> Any:
 
 
 def _forgiving(data: bytes | str) -> Any:
-    import json  # lazy: nearly every provider sends valid JSON
+    import json  # late: nearly every provider sends valid JSON
 
     text = data if isinstance(data, str) else data.decode()
     try:

@@ -14,10 +14,11 @@ _EPOCH: Final = 1e9
 
 
 def seconds(text: str, wall: float | None = None) -> float | None:
-    """`text` as seconds from now: "17.39", "6m0s", "120ms", an RFC 3339 time, an HTTP date, epoch seconds or
-    milliseconds.
+    """`text` as seconds from now, for any of the formats below; None for any other text.
 
-    wall: the current time in epoch seconds; without it, timestamps give None. None for any other text.
+    "17.39", "6m0s", "120ms", an RFC 3339 time, an HTTP date, epoch seconds or milliseconds.
+
+    wall: the current time in epoch seconds; without it, timestamps give None.
     """
     text = text.strip()
     try:

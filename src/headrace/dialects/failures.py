@@ -1,5 +1,4 @@
-"""Error responses as `Failure`s, whatever their format: the code decides before the status, and the text only if there
-is no code.
+"""Error responses of any format as `Failure`s: the code decides before the status, the text only if there is no code.
 
 Formats seen in recorded traffic (2024-10 to 2026-09) or documented: an `error` object, an `error` string, `detail`,
 `message` next to `code`, a list, plain text, an HTML page.
@@ -97,8 +96,10 @@ def read_error(response: HttpResponse, *, provider: str, model: str, now_wall: f
 
 
 def read_error_inside(body: Mapping[str, Any], *, provider: str, model: str) -> Failure:
-    """The `Failure` for an error sent with status 200, in a body or within a stream. Uses the status that the error
-    itself gives, if any."""
+    """The `Failure` for an error sent with status 200, in a body or within a stream.
+
+    Uses the status that the error itself gives, if any.
+    """
     body = _masked(body)
     said = read_said(body, HttpResponse(200, Headers(), b""))
     known = said if said.status is None or said.code != str(said.status) else msgspec.structs.replace(said, code=None)
@@ -296,8 +297,9 @@ def meaning_of(code: str) -> Meaning | None:
 
 
 def classify(said: Said, status: int, provider: str) -> tuple[Kind, LimitScope | None]:
-    """The kind of an error, and the scope of the limit it is about. By code, then type, then status; by text if code
-    and type are not decisive.
+    """The kind of an error, and the scope of the limit it is about.
+
+    By code, then type, then status; by text if code and type are not decisive.
 
     status: 0 if the only status is 200.
     """

@@ -1,5 +1,4 @@
-"""Recognizes stream events that differ from an inspected one only in their text, so that they can be forwarded without
-parsing.
+"""Recognizes stream events that differ from an earlier one only in their text, to forward them without parsing.
 
 Nearly every event equals the previous one except for a few characters of text. Everything around that text is compared
 byte for byte; the text itself comes from the provider and is forwarded as is.

@@ -20,8 +20,7 @@ OWN: Final = "openai_responses"
 def rest(
     source: Mapping[str, Json], known: frozenset[str], usual: Mapping[str, Json] = _NOTHING, *, exact: frozenset[str] = frozenset()
 ) -> dict[str, Json]:
-    """The fields of `source` to keep in `extra`: unknown ones, and known ones that are empty, which the hub cannot tell
-    from absent.
+    """The fields of `source` to keep in `extra`: unknown ones, and empty ones that the hub cannot tell from absent.
 
     usual: what the dialect writes by default. Fields equal to it are not kept; a missing one is recorded as UNSET.
     exact: known fields for which the hub does tell an empty string from an absent one.

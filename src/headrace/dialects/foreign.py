@@ -42,8 +42,9 @@ def is_foreign(source: str, own: str) -> bool:
 
 
 def in_common(request: ChatRequest, source: str, own: str) -> ChatRequest:
-    """`request` without the fields that only `source` defines. Content blocks only `source` has are kept: no dialect
-    drops those silently.
+    """`request` without the fields that only `source` defines.
+
+    Content blocks only `source` has are kept: no dialect drops those silently.
 
     Raises BadRequestError for a provider's built-in tool that `own` does not have.
     """

@@ -1,5 +1,8 @@
-"""Where Mistral differs from OpenAI within the same dialect: no unknown fields, ids of nine characters, thinking inside
-the content, file and audio parts in its own format."""
+"""Where Mistral's Chat Completions differ from OpenAI's.
+
+It rejects unknown fields, has ids of nine characters, reasoning inside the content, and its own format for file and
+audio parts.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "assistant": frozenset({"role", "content", "tool_calls", "prefix"}),
     "tool": frozenset({"role", "content", "tool_call_id", "name"}),
 }
-"""The fields of Mistral's messages, from the models of its client, mistralai 3.7. It rejects any other field with 422
-(github.com/Gage-Technologies/mistral-go/issues/3, github.com/BerriAI/litellm/issues/30835; read 2026-11)."""
+"""The fields of Mistral's messages, from the models of its client, mistralai 3.7.
+
+It rejects any other field with 422 (github.com/Gage-Technologies/mistral-go/issues/3,
+github.com/BerriAI/litellm/issues/30835; read 2026-11).
+"""
 
 ID: Final = re.compile("[a-zA-Z0-9]{9}")
 
@@ -84,7 +90,7 @@ def _with_id(place: Json, name: str) -> Json:
 
 def _short(id_: str) -> str:
     """Nine letters and digits, always the same for the same id."""
-    import hashlib  # lazy: only conversations from other providers need it
+    import hashlib  # late: only conversations from other providers need it
 
     number = int.from_bytes(hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
     return "".join("0123456789abcdefghijklmnopqrstuvwxyz"[number // 36**place % 36] for place in range(9))
@@ -94,8 +100,9 @@ def _short(id_: str) -> str:
 
 
 def in_one_text(body: dict[str, Any], field: str) -> dict[str, Any]:
-    """A response (field: `message`) or a chunk (`delta`) with its text where OpenAI's clients expect it. Changes `body`
-    in place.
+    """A response (field: `message`) or a chunk (`delta`) with its text where OpenAI's clients expect it.
+
+    Changes `body` in place.
 
     Thinking goes into `reasoning_content`; anything else that is not text, such as a reference, stays in
     `content_blocks`.

@@ -15,8 +15,9 @@ from headrace.wire import Frame, HttpResponse
 
 
 def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str, Any]:
-    """The JSON object of a successful response. Raises the error found in the body, or APIResponseValidationError for
-    anything else.
+    """The JSON object of a successful response.
+
+    Raises the error found in the body, or APIResponseValidationError for anything else.
 
     DeepSeek sends blank lines before the body while it is busy (api-docs.deepseek.com, read 2026-11), which JSON
     allows.
@@ -36,8 +37,10 @@ def read_body(response: HttpResponse, *, provider: str, model: str) -> dict[str,
 
 
 def tells_of_failure(body: Mapping[str, Any]) -> bool:
-    """Whether an object without choices or `error` reports a failure all the same: a message with a code (SiliconFlow),
-    a nested status (MiniMax), or FastAPI's `detail`."""
+    """Whether an object without choices or `error` reports a failure all the same.
+
+    It does with a message and a code (SiliconFlow), a nested status (MiniMax), or FastAPI's `detail`.
+    """
     inner = body.get("base_resp")
     if isinstance(inner, Mapping) and inner.get("status_code"):
         return True
@@ -62,7 +65,7 @@ def unreadable(response: HttpResponse, provider: str, model: str, what: str) -> 
 
 def _inside(body: Any, **where: Any) -> Failure:
     """The failure for an error sent with status 200."""
-    from headrace.dialects.failures import read_error_inside  # lazy: only failures need its tables
+    from headrace.dialects.failures import read_error_inside  # late: only failures need its tables
 
     return read_error_inside(body, **where)
 
@@ -132,8 +135,10 @@ class _Choice(Struct, gc=False):
 
 
 class _Glimpse(Struct, gc=False):
-    """Fast path for chunks that carry only a piece of the response. Fields typed None here must be absent, else the
-    chunk is fully parsed."""
+    """Fast path for chunks that carry only a piece of the response.
+
+    Fields typed None here must be absent, else the chunk is fully parsed.
+    """
 
     choices: tuple[_Choice, ...]
     usage: dict[str, Any] | None = None
@@ -229,8 +234,10 @@ class ChunkReader(Struct, kw_only=True, eq=False):
         self.feed(frame)
 
     def glance(self, data: bytes) -> bool:
-        """Fast path: True if a valid chunk carries only a piece of the response or its end; it is then recorded, at a
-        third of `feed`'s cost."""
+        """Fast path: True if a valid chunk carries only a piece of the response or its end.
+
+        Such a chunk is recorded here, at a third of `feed`'s cost.
+        """
         said = self.said
         try:
             chunk = _glimpse(data) if said is None or not said.plain else _glimpse_of_text(data)

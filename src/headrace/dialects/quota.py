@@ -108,7 +108,7 @@ def _view(name: str, fields: Mapping[str, str], windows: Mapping[UnitName, float
 
 
 def _seconds(text: str, wall: float | None) -> float | None:
-    from headrace.dialects.durations import seconds  # lazy: most responses have no such time
+    from headrace.dialects.durations import seconds  # late: most responses have no such time
 
     return seconds(text, wall)
 

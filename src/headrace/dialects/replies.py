@@ -29,8 +29,9 @@ class Replies:
 
 
 def read_object(response: HttpResponse, target: Target, failed: Callable[[Mapping[str, Json]], Any]) -> dict[str, Any]:
-    """The JSON object of a successful response, or the only item of a list. Raises the provider's error if one came
-    with status 200.
+    """The JSON object of a successful response, or the only item of a list.
+
+    Raises the provider's error if one came with status 200.
 
     failed: whether an object is such an error.
     """

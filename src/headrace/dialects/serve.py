@@ -205,8 +205,9 @@ def serve(
     stream: bool,
     finish: Callable[[dict[str, Json]], dict[str, Json]],
 ) -> Served:
-    """The request in `body`, written in the dialect `caller`, for a provider that speaks `provider`. Parsed only if the
-    two differ.
+    """The request in `body`, written in the dialect `caller`, for a provider that speaks `provider`.
+
+    Parsed only if the two differ.
 
     Raises BadRequestError for an invalid body, and UnsupportedParamsError for parameters that the provider's dialect
     cannot express, unless `drop_params` or `additional_drop_params` drops them.

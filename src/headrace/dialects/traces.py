@@ -1,5 +1,4 @@
-"""Actions of a provider's built-in tools as items of OpenAI's Responses: web searches, opened pages, code runs, MCP
-calls.
+"""Actions of built-in tools as items of OpenAI's Responses: web searches, opened pages, code runs, MCP calls.
 
 Anthropic sends a call and its result as two blocks, Gemini as two parts; Responses has one item for both.
 """

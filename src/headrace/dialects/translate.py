@@ -172,8 +172,10 @@ def as_text(body: dict[str, Json]) -> dict[str, Json]:
 
 
 def in_one_text(answer: ChatResponse) -> ChatResponse:
-    """`answer` with each message's content as one string, as OpenAI's clients expect. Other blocks go into
-    `content_blocks`, as in streams."""
+    """`answer` with each message's content as one string, as OpenAI's clients expect.
+
+    Other blocks go into `content_blocks`, as in streams.
+    """
     choices = [
         msgspec.structs.replace(choice, message=_in_one_text(choice.message)) if _is_mixed(choice.message) else choice
         for choice in answer.choices

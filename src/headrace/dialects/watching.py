@@ -89,7 +89,7 @@ class Watcher(Struct, eq=False):
         return False
 
     def _error(self, body: Json) -> HeadraceError:
-        from headrace.dialects.failures import read_error_inside  # lazy: only failures need its tables
+        from headrace.dialects.failures import read_error_inside  # late: only failures need its tables
 
         return error_of(read_error_inside(body, provider=self.target.provider, model=self.target.model))
 

@@ -75,7 +75,7 @@ class Catalog:
         return next((row for row in self._rows.values() if row.names and re.match(row.names, model)), None)
 
     def close_to(self, spelling: str) -> list[str]:
-        import difflib  # lazy: only needed for an error
+        import difflib  # late: only needed for an error
 
         return difflib.get_close_matches(spelling, self._names, n=3, cutoff=0.6)
 
@@ -108,8 +108,8 @@ def _within(url: str, known: str) -> bool:
 
 def shipped() -> Catalog:
     """The built-in catalogue, read anew."""
-    import tomllib  # lazy: most programs that import headrace call no provider
-    from importlib.resources import files  # lazy as well
+    import tomllib  # late: most programs that import headrace call no provider
+    from importlib.resources import files  # late as well
 
     read = [tomllib.loads((files(__package__) / name).read_text("utf-8")) for name in ("providers.toml", "clouds.toml")]
     return Catalog({name: row for rows in read for name, row in rows.items()})

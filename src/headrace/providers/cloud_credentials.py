@@ -1,5 +1,4 @@
-"""Credentials found and renewed by the clouds' own libraries: AWS by botocore, Google by google-auth, Microsoft by
-azure-identity.
+"""Credentials found and renewed by the clouds' own libraries: botocore, google-auth and azure-identity.
 
 The libraries are imported with the first credentials, never before.
 """
@@ -126,7 +125,7 @@ _SIGNED: Final = frozenset({"content-type"})
 
 def content_of(given: str) -> str:
     """The value itself or, if it is a path, the file's content. Read each time, because the file may get a new token."""
-    from pathlib import Path  # lazy: most credentials need no file
+    from pathlib import Path  # late: most credentials need no file
 
     path = Path(given)
     return path.read_text("utf-8").strip() if len(given) < 1024 and path.is_file() else given
@@ -197,7 +196,7 @@ def google(options: Mapping[str, Any], find: Callable[[str | None], Any] | None 
 
 
 def _epoch(moment: Any) -> float:
-    from datetime import UTC  # lazy: only Google's times have no zone
+    from datetime import UTC  # late: only Google's times have no zone
 
     return float(moment.replace(tzinfo=UTC).timestamp())
 
@@ -232,8 +231,9 @@ _ENTRA_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 
 
 def entra(options: Mapping[str, Any], find: Callable[[Mapping[str, Any]], Any] | None = None) -> Bearer:
-    """Tokens from Microsoft Entra: `azure_ad_token`, `azure_ad_token_provider`, a client secret, else azure-identity's
-    own chain.
+    """Tokens from Microsoft Entra.
+
+    From `azure_ad_token`, `azure_ad_token_provider`, a client secret, or else azure-identity's own chain.
 
     find: returns a credential with `get_token(scope)`; azure-identity's by default.
     """

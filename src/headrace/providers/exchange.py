@@ -82,7 +82,7 @@ def _refusal(failure: Failure) -> Failure:
 
 def fetched(request: HttpRequest) -> HttpResponse:
     """Sends a request with the transport shared by all blocking calls. Raises HeadraceError."""
-    from headrace.runtime.worlds import RealWorlds  # lazy, and upward: tokens are fetched in a thread of their own
+    from headrace.runtime.worlds import RealWorlds  # late, and upward: tokens are fetched in a thread of their own
 
     try:
         return complete(RealWorlds().blocking().transport.fetch(request, Timeouts(connect=10.0, total=30.0)))

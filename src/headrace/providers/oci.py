@@ -57,8 +57,10 @@ def _configured(path: str, profile: str) -> Mapping[str, str]:
 
 
 class Oci:
-    """`signing.Credentials` from `oci_user`, `oci_tenancy`, `oci_fingerprint` with `oci_key` or `oci_key_file`, else
-    from the configuration file.
+    """`signing.Credentials` for an API key or a session token.
+
+    From `oci_user`, `oci_tenancy` and `oci_fingerprint` with `oci_key` or `oci_key_file`, else from the configuration
+    file.
 
     A session token's file is read again when the token expires.
     """

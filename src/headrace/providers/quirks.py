@@ -41,7 +41,7 @@ def _applied(quirk: Quirk, provider: str, body: dict[str, Any], drop_params: boo
     left_out = {*refused, *quirk.drop, *(name for name, other in rename.items() if other in body)}
     written = {rename.get(name, name): value for name, value in body.items() if name not in left_out}
     if quirk.messages and "messages" in written:
-        from headrace.dialects import mistral  # lazy: only needed for Mistral
+        from headrace.dialects import mistral  # late: only needed for Mistral
 
         written["messages"] = mistral.messages(written["messages"])
     return {**quirk.default, **written}

@@ -104,8 +104,11 @@ class Evidence(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     checked: str
     """The date, as 2026-11-23; "" for a row registered at run time."""
     confidence: Literal["recorded", "documented", "litellm", "models.dev", "unchecked"]
-    """Seen in recorded traffic · read in the provider's documentation · as LiteLLM 1.106.2 has it · as models.dev has
-    it · from memory or at second hand."""
+    """How the facts are known.
+
+    Seen in recorded traffic · read in the provider's documentation · as LiteLLM 1.106.2 has it · as models.dev has it ·
+    from memory or at second hand.
+    """
 
 
 class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True, kw_only=True):
@@ -136,7 +139,9 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
     aliases: tuple[str, ...] = ()
     paths: dict[str, str] = {}
     """Paths of operations below the base URL that differ from the dialect's; `{model}` is the model's name.
-    `chat_stream` and similar keys are for streams."""
+
+    `chat_stream` and similar keys are for streams.
+    """
     forms: dict[str, str] = {}
     """Operations in a format that is neither OpenAI's nor the dialect's (`dialects.forms`)."""
     offers: tuple[str, ...] = ("chat",)

@@ -1,5 +1,4 @@
-"""SAP AI Core's authentication: exchanges a service key's client credentials for tokens, and finds the deployed
-orchestration.
+"""SAP AI Core's authentication: exchanges a service key for tokens, and finds the deployed orchestration.
 
 help.sap.com/docs/sap-ai-core, as LiteLLM 1.106.2 has it. Keys with a certificate instead of a secret are not supported.
 """

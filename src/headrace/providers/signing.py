@@ -1,5 +1,7 @@
-"""Signs calls with credentials that are renewed before they expire, in a separate thread. A call only waits if there
-are no valid ones."""
+"""Signs calls with credentials that are renewed before they expire, in a separate thread.
+
+A call only waits if there are no valid ones.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +79,10 @@ class Signer:
         return self._credentials.apply(request)
 
     def refused(self) -> None:
-        """Reports that the credentials were rejected. The next call looks for new ones, since files and environments
-        change, but at most every `PAUSE` seconds."""
+        """Reports that the credentials were rejected.
+
+        The next call looks for new ones, since files and environments change, but at most every `PAUSE` seconds.
+        """
         if self._now() - self._renewed_at >= PAUSE:
             self._credentials.forget()
 

@@ -148,8 +148,7 @@ def _foreign_turn(message: Message, at: str) -> dict[str, Json] | None:
 
 
 def _spoken(message: Message, at: str) -> list[dict[str, Json]]:
-    """Blocks of an assistant message from another dialect, including those that were sent to the caller as Anthropic's
-    own blocks.
+    """Blocks of an assistant message from another dialect, including Anthropic's own blocks that the caller got with it.
 
     `thinking_blocks` come from programs written for LiteLLM; `content_blocks` hold server tools and their results.
     """

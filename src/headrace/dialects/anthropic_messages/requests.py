@@ -297,8 +297,10 @@ _VALUES: Final = frozenset({"enum", "const", "default", "examples", "required"})
 
 
 def _closed(schema: Json) -> Json:
-    """`schema` with `additionalProperties: false` on every object that leaves it open: Anthropic requires it, as does
-    OpenAI's strict mode."""
+    """`schema` with `additionalProperties: false` on every object that leaves it open.
+
+    Anthropic requires it, as does OpenAI's strict mode.
+    """
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, Mapping):

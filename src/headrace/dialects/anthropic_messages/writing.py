@@ -204,8 +204,10 @@ class _Blocks:
             yield from self._next()
 
     def _may_close(self) -> bool:
-        """Whether the open block may be closed. A call may not before its arguments are complete, since later deltas
-        would have no place."""
+        """Whether the open block may be closed.
+
+        A call may not before its arguments are complete, since later deltas would have no place.
+        """
         if self._open is None or self._open[0] != "call":
             return True
         if self._arguments != self._checked:

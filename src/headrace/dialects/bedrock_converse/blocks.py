@@ -20,8 +20,10 @@ WRAPPED: Final = ("citationsContent", "guardContent", "json")
 """Blocks that wrap a text. The hub has a Text whose `extra` keeps the whole block."""
 
 CITED: Final = "citations"
-"""The key in `extra` for a text's citations. In Converse's responses, text and citations share one block; in streams
-they are separate."""
+"""The key in `extra` for a text's citations.
+
+In Converse's responses, text and citations share one block; in streams they are separate.
+"""
 
 CACHE: Final = "cache_control"
 """Anthropic's field for a prompt cache breakpoint. Converse has a block that follows the part instead."""

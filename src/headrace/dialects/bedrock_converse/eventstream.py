@@ -22,8 +22,10 @@ def exception(name: str, payload: Json) -> bytes:
 
 
 def message(headers: dict[str, str], payload: bytes) -> bytes:
-    """A message as specified at smithy.io (application/vnd.amazon.eventstream): lengths and their checksum, headers,
-    payload, total checksum."""
+    """A message in `application/vnd.amazon.eventstream` format (smithy.io).
+
+    Lengths and their checksum, headers, payload, checksum of everything before it.
+    """
     named = b"".join([_header(name, value) for name, value in headers.items()])
     prelude = struct.pack(">II", 16 + len(named) + len(payload), len(named))
     body = prelude + struct.pack(">I", zlib.crc32(prelude)) + named + payload

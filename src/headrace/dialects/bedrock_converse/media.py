@@ -37,8 +37,10 @@ _VIDEOS: Final = {
     "video/3gpp": "three_gp",
 }
 FORMATS: Final[Mapping[str, Mapping[str, str]]] = {"image": _IMAGES, "document": _DOCUMENTS, "video": _VIDEOS}
-"""For each block type, the media types and Converse's names for them (API_runtime_ImageBlock, _DocumentBlock,
-_VideoBlock, read 2026-11)."""
+"""For each block type, the media types and Converse's names for them.
+
+API_runtime_ImageBlock, _DocumentBlock, _VideoBlock, read 2026-11.
+"""
 
 _OTHER_NAMES: Final = {
     "image/jpg": "image/jpeg", "text/x-markdown": "text/markdown", "text/md": "text/markdown", "application/csv": "text/csv",
@@ -141,8 +143,10 @@ def write_file(file: File, at: str, extra: dict[str, Json], names: set[str] | No
 
 
 def _document_name(given: str, names: set[str]) -> str:
-    """A name of letters, digits, single spaces, hyphens and brackets (API_runtime_DocumentBlock), since Converse warns
-    of prompt injection."""
+    """A neutral name of letters, digits, single spaces, hyphens and brackets (API_runtime_DocumentBlock).
+
+    Converse warns that a document's name can be used for prompt injection.
+    """
     stem = re.sub(r"\.\w{1,5}$", "", given)
     plain = re.sub(r"\s+", " ", re.sub(r"[^a-zA-Z0-9 \-()\[\]]", " ", stem)).strip()[:180] or "document"
     name, number = plain, 1

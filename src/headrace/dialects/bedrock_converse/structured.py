@@ -46,8 +46,10 @@ def by_tool(request: ChatRequest, target: Target) -> bool:
 
 
 def as_tool(request: ChatRequest, model: str, *, thinks: bool) -> ChatRequest:
-    """`request` with its schema as a tool. The call is forced if the model supports it and does not think; with other
-    tools, any call is."""
+    """`request` with its schema as a tool.
+
+    The call is forced if the model supports it and does not think; with other tools, any call is.
+    """
     format_ = request.response_format
     if format_ is None:
         return request

@@ -62,8 +62,11 @@ def write_system(prompts: Numbered, writer: BlockWriter) -> list[dict[str, Json]
 
 
 def write_messages(turns: Numbered, writer: BlockWriter) -> list[dict[str, Json]]:
-    """The turns. Consecutive messages of one role are merged: Converse rejects them, and requires all results of a
-    turn's calls together."""
+    """The turns.
+
+    Consecutive messages of one role are merged: Converse rejects them, and requires all results of a turn's calls
+    together.
+    """
     written: list[dict[str, Json]] = []
     for index, message in turns:
         role = message.role if message.role == "assistant" else "system" if message.role in _SYSTEM else "user"

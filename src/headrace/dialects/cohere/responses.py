@@ -165,8 +165,10 @@ def _word(value: Json) -> str:
 
 
 def read_logprobs(value: Json) -> Json:
-    """OpenAI-format log probabilities; None if there are none. Cohere gives spans of several tokens: each span gets
-    their sum, and keeps them."""
+    """OpenAI-format log probabilities; None if there are none.
+
+    Cohere gives spans of several tokens: each span gets their sum, and keeps them.
+    """
     content = [read_logprob(item) for item in _objects(value)]
     return {"content": content} if content else None
 

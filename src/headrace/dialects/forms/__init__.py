@@ -1,5 +1,4 @@
-"""Operations besides chat in provider-specific formats ("forms"): reranking, images, speech, fill-in-the-middle, files,
-batches.
+"""Operations in provider-specific formats ("forms"): reranking, images, speech, fill-in-the-middle, files, batches.
 
 A form is simpler than a dialect: it only calls providers, and its callers always use OpenAI's format (Cohere's for
 reranking). A provider's row names its form for each operation.
@@ -45,8 +44,9 @@ class Form(Protocol):
 
 
 class Next(Struct, frozen=True, eq=False):
-    """The next request of a call that takes several. A form's `then(response, step, body, target)` returns it, or None
-    for the final response.
+    """The next request of a call that takes several.
+
+    A form's `then(response, step, body, target)` returns it, or None for the final response.
 
     `then` may raise the error that a task ended in, and BadRequestError, KeyError or TypeError for an unreadable
     response.
@@ -135,7 +135,7 @@ def form_of(operation: str, name: str, part: str = "") -> Form:
     if module is None:
         known = ", ".join(FORMS.get(operation, {})) or "none"
         raise ConfigurationError(f"there is no form {name!r} of {operation}; known: {known}")
-    forms: Mapping[tuple[str, str], Form] = importlib.import_module(f"headrace.dialects.forms.{module}").FORMS  # lazy: few are used
+    forms: Mapping[tuple[str, str], Form] = importlib.import_module(f"headrace.dialects.forms.{module}").FORMS  # late: few are used
     return forms[part or operation, name]
 
 
@@ -176,8 +176,10 @@ class Formed(Struct, frozen=True, eq=False):
         return None if writing is None else writing(self.body, self.target)
 
     def read(self, response: HttpResponse) -> dict[str, Json]:
-        """The response's body. Raises the provider's error if one came with status 200, and APIResponseValidationError
-        for an invalid response."""
+        """The response's body.
+
+        Raises the provider's error if one came with status 200, and APIResponseValidationError for an invalid response.
+        """
         body = self._read(response)
         return {**body, "created": self.target.moment} if body.get("created") == 0 else body
 

@@ -37,8 +37,9 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
 def buckets_of(scheme: str, body: Body, target: Target, names: Mapping[str, str]) -> list[Bucket]:
-    """The configured buckets, each given as `bucket` or `bucket/folder`. names: options, with the environment variables
-    that may replace them.
+    """The configured buckets, each given as `bucket` or `bucket/folder`.
+
+    names: options, with the environment variables that may replace them.
 
     Raises BadRequestError if none is given or one is invalid.
     """
@@ -70,8 +71,9 @@ class Place(Struct, frozen=True):
 
 
 def place_of(id: Any, buckets: Sequence[Bucket], target: Target) -> Place:
-    """The object that a file id refers to. Ids may come from untrusted callers, so only objects in `buckets` are
-    accepted.
+    """The object that a file id refers to.
+
+    Ids may come from untrusted callers, so only objects in `buckets` are accepted.
 
     Raises BadRequestError for an invalid id or one of another bucket or folder.
     """
@@ -131,8 +133,11 @@ class Stored:
 def content_of(
     body: Body, target: Target, rows: Callable[[FormFile, Target], Iterator[Row]], digest: Digest
 ) -> Steps[tuple[FormFile | Spool, Row | None]]:
-    """The content to upload. A batch input file is converted to the cloud's format, and its first row is returned too.
-    Feeds everything into `digest`."""
+    """The content to upload.
+
+    A batch input file is converted to the cloud's format, and its first row is returned too. Feeds everything into
+    `digest`.
+    """
     file = body["file"]
     if not isinstance(file, FormFile):
         raise BadRequestError(f"{target.provider} takes one file at a time")

@@ -1,12 +1,15 @@
 """Batch calls and results on Bedrock and Vertex AI: converts OpenAI's lines to theirs, and their results back.
 
-Bedrock: docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html; an input is an InvokeModel body, for
-embeddings too. Vertex AI: cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude-batch for Claude.
-Gemini's lines have no id, so it is kept in labels, as LiteLLM 1.106.2 does. Gemini's embeddings have a `key`:
-docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/ batch-prediction-genai-embeddings. That page
-puts the options under `embed_content_config`, but LiteLLM 1.106.2 found that the service rejects it and puts them next
-to the content, as done here. Lines for text-embedding-005 and similar models hold only a text, so results could not be
-matched to calls: they are rejected. All read 2026-11-29.
+- Bedrock: an input is an InvokeModel body, for embeddings too (docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html).
+- Claude on Vertex AI: cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude-batch.
+- Gemini on Vertex AI: lines have no id, so it is kept in labels, as LiteLLM 1.106.2 does.
+- Gemini's embeddings: lines have a `key`
+  (docs.cloud.google.com/gemini-enterprise-agent-platform/models/embeddings/batch-prediction-genai-embeddings).
+  That page puts the options under `embed_content_config`, but LiteLLM 1.106.2 found that the service rejects it and puts them next to
+  the content, as done here.
+- text-embedding-005 and similar models: rejected, because lines hold only a text, so results could not be matched to calls.
+
+All read 2026-11-29.
 """
 
 from __future__ import annotations
@@ -124,8 +127,10 @@ def _claudes(asked: Mapping[str, Json], line: Line, version: str) -> dict[str, J
 _LABEL: Final = "litellm_custom_id"
 _RAW: Final = f"{_LABEL}_raw"
 _LONGEST: Final = 63
-"""Maximum length of a label's value, which has only lower-case letters, digits, _ and -
-(cloud.google.com/resource-manager/docs/labels-overview)."""
+"""Maximum length of a label's value, which has only lower-case letters, digits, _ and -.
+
+cloud.google.com/resource-manager/docs/labels-overview
+"""
 _MARK: Final = "b32_"
 """Prefix of encoded values."""
 

@@ -115,9 +115,11 @@ def _usage(answer: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class Speech(Struct, frozen=True):
-    """`:generateContent` with audio output: raw samples, wrapped in a WAV file unless `response_format` is pcm
-    (ai.google.dev/gemini-api/docs/speech-generation). `voice` is one of Google's, such as Kore, or a complete
-    `speechConfig`."""
+    """`:generateContent` with audio output: raw samples, wrapped in a WAV file unless `response_format` is pcm.
+
+    `voice` is one of Google's, such as Kore, or a complete `speechConfig`
+    (ai.google.dev/gemini-api/docs/speech-generation).
+    """
 
     place: str
 

@@ -116,8 +116,10 @@ def _job(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewJob:
-    """The model is `model=`, or in the file's path as LiteLLM's uploads have it. Results are written next to the calls
-    unless `outputConfig` gives another location."""
+    """The model is `model=`, or in the file's path as LiteLLM's uploads have it.
+
+    Results are written next to the calls unless `outputConfig` gives another location.
+    """
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if "googleapis.com" in target.base_url and "/projects/" not in target.base_url:
@@ -234,9 +236,12 @@ def _invocation(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewInvocation:
-    """Results are written to a new folder next to the calls, unless `s3_output_bucket_name` or `outputDataConfig` gives
-    another location; for files uploaded with `create_file`, to a folder for results. The job's name is `display_name`
-    in `metadata`, otherwise a unique one, so that the same calls can be submitted again."""
+    """A new batch, whose results are written to a new folder next to the calls.
+
+    `s3_output_bucket_name` or `outputDataConfig` gives another location. For files uploaded with `create_file`, results
+    go to a folder of their own. The job's name is `display_name` in `metadata`, otherwise a unique one, so that the
+    same calls can be submitted again.
+    """
 
     takes: Final = {
         "aws_batch_role_arn": "AWS_BATCH_ROLE_ARN",

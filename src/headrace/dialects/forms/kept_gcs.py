@@ -1,5 +1,6 @@
-"""Vertex AI's files in OpenAI's format, stored in the caller's Cloud Storage bucket. Batch input files are converted to
-Vertex AI's format.
+"""Vertex AI's files in OpenAI's format, stored in the caller's Cloud Storage bucket.
+
+Batch input files are converted to Vertex AI's format.
 
 URLs, multipart uploads, `alt=media`, `md5Hash`, `prefix`, `startOffset`, `pageToken` and `maxResults` are those of
 google-cloud-storage 3.17.1 (`blob.py`, `client.py`, `_media/_upload.py`; read 2026-11-29), which uses the JSON API.
@@ -70,8 +71,10 @@ def _file(told: Mapping[str, Any]) -> dict[str, Json]:
 
 
 class NewFile:
-    """Batch input files are converted to Vertex AI's format, other files uploaded unchanged. The object's metadata,
-    with its hash, precedes the content. Large files are uploaded in parts and can be resumed."""
+    """Batch input files are converted to Vertex AI's format, other files uploaded unchanged.
+
+    The object's metadata, with its hash, precedes the content. Large files are uploaded in parts and can be resumed.
+    """
 
     takes: Final = _TAKES
 
@@ -115,8 +118,10 @@ def _model(name: str) -> str:
 
 
 class Files:
-    """Files uploaded with `create_file`, and results next to them. `limit` is supported; `after` is an id or the list's
-    `nextPageToken`."""
+    """Files uploaded with `create_file`, and results next to them.
+
+    `limit` is supported; `after` is an id or the list's `nextPageToken`.
+    """
 
     takes: Final = _TAKES
 

@@ -121,8 +121,10 @@ class FileDelete:
 
 
 class Content:
-    """Files made by Gemini, which does not return uploaded ones. A batch's results, by their file or the batch's name,
-    are returned as OpenAI's lines."""
+    """Files made by Gemini, which does not return uploaded ones.
+
+    A batch's results, by their file or the batch's name, are returned as OpenAI's lines.
+    """
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if str(body["id"]).startswith("batches/"):

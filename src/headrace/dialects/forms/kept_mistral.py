@@ -1,5 +1,6 @@
-"""Mistral's batches in OpenAI's format, plus Mistral's own fields. Its files and result lines are in OpenAI's format
-already.
+"""Mistral's batches in OpenAI's format, plus Mistral's own fields.
+
+Its files and result lines are in OpenAI's format already.
 
 docs.mistral.ai/api/#tag/batch, types of mistralai 3.7.0, exchange 4d9226e50fe349df.
 """

@@ -1,5 +1,6 @@
-"""Bedrock's files in OpenAI's format, stored in the caller's S3 bucket. Batch input files are converted to Bedrock's
-format.
+"""Bedrock's files in OpenAI's format, stored in the caller's S3 bucket.
+
+Batch input files are converted to Bedrock's format.
 
 docs.aws.amazon.com/AmazonS3/latest/API (PutObject, GetObject, DeleteObject, ListObjectsV2) and botocore 1.44.5's model
 of them. Options, environment variables and object names are LiteLLM 1.106.2's, whose llms/bedrock/files uses path-style
@@ -40,9 +41,11 @@ _CONVERSE: Final = ".converse.jsonl"
 _MADE: Final = re.compile(rf"(?:.*/)?{_CALLS}(?P<model>.+)-[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}(?P<end>\.[a-z.]+)")
 
 LARGEST: Final = 5 << 40
-"""Maximum object size in bytes. S3 now accepts larger objects
-(docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read 2026-11-29); Bedrock's limit for an input file is 1 GB
-(AWS's quotas, from memory)."""
+"""Maximum object size in bytes.
+
+S3 now accepts larger objects (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read 2026-11-29); Bedrock's
+limit for an input file is 1 GB (AWS's quotas, from memory).
+"""
 
 _BUCKET: Final = BUCKETS["bedrock"]
 _ANSWERED: Final = {"s3_output_bucket_name": "AWS_S3_OUTPUT_BUCKET_NAME"}
@@ -58,10 +61,10 @@ _TAKES: Final = {
 
 
 def made_for(source: str) -> tuple[str, bool] | None:
-    """For an input file uploaded with `create_file`: its model, "" if not known from the name, and whether it is in
-    Converse's format.
+    """The model of an input file uploaded with `create_file`, and whether its calls are in Converse's format.
 
-    None for any other file. In the object name, a hyphen replaces the colon before a model's version.
+    The model is "" if its name does not tell. None for any other file. In the object name, a hyphen replaces the colon
+    before a model's version.
     """
     found = _MADE.fullmatch(source)
     if found is None:
@@ -142,8 +145,10 @@ class _Read:
 
 
 class NewFile(_Read):
-    """Batch input files are converted to Bedrock's format, other files uploaded unchanged. The content is hashed first
-    and read again while it is sent. Large files are uploaded in parts."""
+    """Batch input files are converted to Bedrock's format, other files uploaded unchanged.
+
+    The content is hashed first and read again while it is sent. Large files are uploaded in parts.
+    """
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         return at_once(self.writing(body, target))
@@ -225,7 +230,9 @@ class FileDelete(_Read):
 
 class Files(_Read):
     """Files uploaded with `create_file`, and batch results; `purpose="batch_output"` lists the bucket for results.
-    `limit` is supported; `after` is an id."""
+
+    `limit` is supported; `after` is an id.
+    """
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         purpose = body.get("purpose")

@@ -1,5 +1,6 @@
-"""SAP's orchestration: OpenAI's chats and embeddings wrapped in modules (help.sap.com/docs/sap-ai-core, orchestration
-v2, as LiteLLM 1.106.2 has it).
+"""SAP's orchestration: OpenAI's chats and embeddings wrapped in modules.
+
+help.sap.com/docs/sap-ai-core, orchestration v2, as LiteLLM 1.106.2 has it.
 
 `grounding`, `masking`, `filtering` and `translation` are modules next to the prompt; `placeholder_values` fill `{{?…}}`
 in it.

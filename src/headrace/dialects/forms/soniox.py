@@ -1,5 +1,7 @@
-"""Transcriptions by Soniox: uploads the audio, then polls for its transcription (soniox.com/docs/stt/api-reference, as
-LiteLLM 1.106.2 has it). Deletes both afterwards."""
+"""Transcriptions by Soniox: uploads the audio, polls for its transcription, and deletes both.
+
+soniox.com/docs/stt/api-reference, as LiteLLM 1.106.2 has it.
+"""
 
 from __future__ import annotations
 

@@ -57,8 +57,10 @@ class Petals:
 
 
 class Triton:
-    """`/v2/models/{model}/generate` (Triton's generate extension), or a base URL ending in `/generate` or `/infer`, as
-    LiteLLM accepts. All parameters pass through."""
+    """`/v2/models/{model}/generate` (Triton's generate extension). All parameters pass through.
+
+    As in LiteLLM, the base URL may also end in `/generate` or `/infer`.
+    """
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         system, prompt = prompt_of(body, target)

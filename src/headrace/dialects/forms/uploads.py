@@ -29,8 +29,10 @@ MOST_PARTS: Final = 10_000
 
 
 def part_of(size: int) -> int:
-    """Bytes in one part, for a file of about `size` bytes: whole MiB, and large enough that twice as many parts would
-    still be allowed."""
+    """Bytes in one part, for a file of about `size` bytes.
+
+    Whole MiB, and large enough that twice as many parts would still be allowed.
+    """
     return max(PART, -(-size // (MOST_PARTS // 2 << 20)) << 20)
 
 
@@ -61,8 +63,11 @@ class Digests:
 
 
 class Asked(Protocol):
-    """Builds a request for the object. query: URL query. said: body. upload: instead of a body, with its SHA-256 in
-    `hash`. span: `Range`."""
+    """Builds a request for the object.
+
+    query: the URL's query. said: the body. upload: replaces the body, with its SHA-256 in `hash`. span: the `Range`
+    header.
+    """
 
     def __call__(
         self, method: str, query: str, said: bytes = b"", upload: Upload | None = None, hash: str = "", span: str = ""
@@ -125,8 +130,10 @@ class Multipart:
         return Next("whole", request, undo=(self._abort(),), again=request, more=(_UNKNOWN,))
 
     def _ended(self, response: HttpResponse) -> Next | None:
-        """Handles the response to the completion. S3 sends status 200 before it assembles the parts, so the body may
-        still report an error."""
+        """Handles the response to the completion.
+
+        S3 sends status 200 before it assembles the parts, so the body may still report an error.
+        """
         if response.status == _UNKNOWN:
             self._error = error_of(load("openai_chat").read_error(response, self._target))
             return Next("looked", self._asked("GET", "", span="bytes=0-0"), more=(_UNKNOWN,))
@@ -171,12 +178,11 @@ _DEAF: Final = 4
 
 
 class Resumable:
-    """A resumable upload: the session begins with the object's metadata, and each part's response says how many bytes
-    have arrived.
+    """A resumable upload: begun with the object's metadata; each part's response says how many bytes have arrived.
 
     After a failure, the last part included, the progress is queried. 308 with a Range or, if nothing has arrived,
     without one (java-storage's JsonResumableSessionQueryTask, and its pull request 2182, which quotes
-    cloud.google.com/storage/docs/performing-resumable-uploads #status-check); 200 with the object once complete (the
+    cloud.google.com/storage/docs/performing-resumable-uploads#status-check); 200 with the object once complete (the
     same task; google-cloud-storage 3.17.1, `_media/_upload.py`); parts in multiples of 256 KiB except the last (both);
     499 for a cancelled session (a reader of that page, leandrodamascena.medium.com). Read 2026-11-29.
     """

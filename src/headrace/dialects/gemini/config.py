@@ -54,8 +54,10 @@ def read_config(value: Json, extra: dict[str, Json]) -> dict[str, Any]:
 
 
 def _read_thinking(left: dict[str, Json]) -> dict[str, Any]:
-    """Thinking budget and effort, removed from `left`. A negative budget lets the model decide, which the hub cannot
-    express, so it stays."""
+    """Thinking budget and effort, removed from `left`.
+
+    A negative budget lets the model decide, which the hub cannot express, so it stays.
+    """
     given = left.get("thinkingConfig")
     if not isinstance(given, Mapping):
         return {}
@@ -156,8 +158,10 @@ def _write_thinking(request: ChatRequest, given: Json, model: str, *, foreign: b
 
 
 def _wished(effort: str, most: int | None, model: str) -> dict[str, Json]:
-    """The thinking config for an effort: the nearest level from Gemini 3 on, earlier a budget that leaves half of the
-    tokens for the response."""
+    """The thinking config for an effort: the nearest level from Gemini 3 on, a budget for earlier models.
+
+    The budget leaves half of the tokens for the response.
+    """
     pro = "pro" in model
     if version(model) >= (3, 0):
         level = effort if effort in _LEVELS else "high" if effort in BUDGETS else "minimal"

@@ -183,8 +183,7 @@ def _beside(part: Part, at: str) -> list[dict[str, Json]]:
 
 
 def _spoken(message: Message, at: str, model: str) -> list[dict[str, Json]]:
-    """Parts of an assistant message from another dialect, including `content_blocks`: Gemini's own parts as they were
-    sent to the caller."""
+    """Parts of an assistant message from another dialect, including Gemini's own parts that the caller got as `content_blocks`."""
     parts = [part for part in _filled(message.content) if not isinstance(part, Thinking) or _ours(part)]
     thoughts = [part for part in parts if isinstance(part, Thinking)]
     others = [part for part in parts if not isinstance(part, Thinking)]

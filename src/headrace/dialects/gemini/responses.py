@@ -168,8 +168,10 @@ _SOMETIMES: Final = ("cachedContentTokenCount", "thoughtsTokenCount")
 
 
 def read_usage(source: Mapping[str, Json]) -> Usage:
-    """Token counts by OpenAI's definition: Gemini counts thoughts separately from the output, and tool input separately
-    from the prompt."""
+    """Token counts by OpenAI's definition.
+
+    Gemini counts thoughts separately from the output, and tool input separately from the prompt.
+    """
     counted = source.get
     given, answered, total = count(counted("promptTokenCount")), count(counted("candidatesTokenCount")), count(counted("totalTokenCount"))
     cached, thought = count(counted("cachedContentTokenCount")), count(counted("thoughtsTokenCount"))

@@ -121,8 +121,10 @@ class Reader:
         return APIResponseValidationError.of(failure)
 
     def _said(self, chunk: Mapping[str, Json]) -> list[StreamEvent] | None:
-        """Fast path: the events of a chunk with only text, a thought or a piece of a call, as nearly every one is; None
-        for any other chunk."""
+        """Fast path: the events of a chunk with only text, a thought or a piece of a call; None for any other chunk.
+
+        Nearly every chunk is such a one.
+        """
         candidates = chunk.get("candidates")
         if type(candidates) is not list or len(candidates) != 1 or not self._started:
             return None

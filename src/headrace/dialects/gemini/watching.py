@@ -68,8 +68,10 @@ class Watcher(Watching, eq=False):
         return True
 
     def _count(self, usage: dict[str, Json]) -> None:
-        """Records the usage. An unread event had the same counts as the one before it, so it is only parsed if `usage`
-        lacks some of them."""
+        """Records the usage.
+
+        An unread event had the same counts as the one before it, so it is only parsed if `usage` lacks some of them.
+        """
         event, self.unread = self.unread, b""
         if usage.keys() >= self._counts.keys():
             self._counts = usage

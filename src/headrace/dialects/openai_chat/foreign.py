@@ -30,8 +30,10 @@ _THINKING_BACK: Final = frozenset({"openrouter", "deepseek", "moonshot", "zai", 
 
 
 def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest:
-    """`request` without what only its own dialect has. Raises BadRequestError for content that must not be lost and
-    cannot be expressed."""
+    """`request` without what only its own dialect has.
+
+    Raises BadRequestError for content that must not be lost and cannot be expressed.
+    """
     if not request.messages:
         raise BadRequestError("messages: a chat wants at least one: a prompt kept at a provider is not known to others")
     text = request.extra.get("text")

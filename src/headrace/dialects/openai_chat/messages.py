@@ -359,8 +359,10 @@ def google_extra(signature: str) -> dict[str, Json]:
 
 
 def _write_thinking(parts: Sequence[Thinking]) -> dict[str, Json]:
-    """Reasoning read from a plain field is written back there. Other reasoning goes into `reasoning_details`, its text
-    also into `reasoning_content`, where clients look for it."""
+    """Reasoning read from a plain field is written back there.
+
+    Other reasoning goes into `reasoning_details`, its text also into `reasoning_content`, where clients look for it.
+    """
     detailed = [part for part in parts if "field" not in part.extra]
     said: dict[str, Json] = {}
     if detailed:

@@ -124,8 +124,9 @@ def _inside(part: Part) -> Part:
 
 
 def read_reasoning(item: Mapping[str, Json]) -> Thinking:
-    """Reasoning whose text is the item's content, else its summary. OpenAI requires the item back unchanged, so `OWN`
-    keeps it.
+    """Reasoning whose text is the item's content, else its summary.
+
+    OpenAI requires the item back unchanged, so `OWN` keeps it.
 
     `id` and `format` identify it as OpenAI's in other dialects' reasoning details; `item` keeps there what they cannot
     express.
