@@ -61,7 +61,7 @@ def test_a_clusters_address_names_some_of_its_nodes() -> None:
         ({"url": 7}, "redis_url must look like"),
         ({"url": "http://localhost"}, "'http' is not a scheme; known are redis"),
         ({"url": "unix+cluster:///x"}, "not a scheme"),
-        ({"url": "redis://a", "host": "b"}, "give one of them"),
+        ({"url": "redis://a", "host": "b"}, "set only one of them"),
         ({"host": "b", "port": "x"}, "redis_port must be a whole number"),
         ({"host": "b", "db": -1}, "redis_db must be a whole number"),
         ({"url": "redis+sentinel://one:26379"}, "ends with the name of the service"),
