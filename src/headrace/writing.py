@@ -172,7 +172,16 @@ def _served(call: Call, to: Destination) -> Served:
     body: dict[str, Json] = {"model": to.model, **_standing(to.defaults, caller), **call.body}
     finish = partial(apply, to.provider, operation="chat", drop_params=bool(control.get("drop_params")))
     target = _target(to)
-    return serve(caller, spoken, target, body, control, stream=call.stream, finish=finish)
+    most = _most_output(to) if caller == "anthropic_messages" != spoken else None
+    return serve(caller, spoken, target, body, control, stream=call.stream, finish=finish, most=most)
+
+
+def _most_output(to: Destination) -> int | None:
+    """The model's maximum output tokens, if known."""
+    from headrace.models.facts import catalogue  # late: for translated Messages only
+
+    most = (catalogue.find(to.model, to.provider.name) or {}).get("max_output_tokens")
+    return most if isinstance(most, int) else None
 
 
 def _standing(defaults: Mapping[str, Json], caller: str) -> dict[str, Json]:

@@ -321,6 +321,16 @@ def test_messages_are_asked_of_a_chat(client: Client, upstream: Upstream) -> Non
     assert "".join(event.delta.text for event in told if event.type == "content_block_delta") == "hello"
 
 
+def test_more_output_than_a_model_can_write_was_asked_of_it(client: Client, upstream: Upstream) -> None:
+    """Messages wants a maximum, so Anthropic's clients ask for Claude's, and OpenAI refused the call."""
+    upstream.answer(Reply(CHAT))
+    answer = client.call("anthropic_messages", 64_000, [{"role": "user", "content": "hi"}], "openai/gpt-4o")
+    assert upstream.seen[-1].body["max_tokens"] == 16_384
+    assert answer._hidden_params["left_out"] == ["max_tokens"]
+    client.call("anthropic_messages", 64_000, [{"role": "user", "content": "hi"}], "openai/nobody-knows-it")
+    assert upstream.seen[-1].body["max_tokens"] == 64_000
+
+
 def test_generate_content_goes_through_to_gemini(client: Client, upstream: Upstream) -> None:
     upstream.answer(Reply(GEMINI))
     config = {"temperature": 0, "max_output_tokens": 9, "system_instruction": "Be brief."}

@@ -204,10 +204,11 @@ def serve(
     *,
     stream: bool,
     finish: Callable[[dict[str, Json]], dict[str, Json]],
+    most: int | None = None,
 ) -> Served:
     """The request in `body`, written in the dialect `caller`, for a provider that speaks `provider`.
 
-    Parsed only if the two differ.
+    Parsed only if the two differ. most: the model's maximum output tokens, which a translated request is not to exceed.
 
     Raises BadRequestError for an invalid body, and UnsupportedParamsError for parameters that the provider's dialect
     cannot express, unless `drop_params` or `additional_drop_params` drops them.
@@ -223,6 +224,9 @@ def serve(
         request = msgspec.structs.replace(speaks.read_request(body), stream=stream, include_usage=stream)
         request, amends = amended(request, caller, provider, target)
         dropped = _unsayable(request, caller, provider, target, control)
+        if most is not None and (request.max_tokens or 0) > most:
+            request = msgspec.structs.replace(request, max_tokens=most)
+            dropped.append("max_tokens")
         left_out = tuple(dict.fromkeys([*dropped, *foreign.left_out(request, caller, provider), *_unheard(request, provider, target)]))
         request = _sayable(request, caller, provider)
     return Served(
