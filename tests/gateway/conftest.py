@@ -50,7 +50,7 @@ def _official_clients_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture
 def nobody_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another gateway of this process hears of every call, which then goes the long way."""
+    """Another gateway of this process hears of every call, which then goes the slow path."""
     monkeypatch.setattr(events, "_everywhere", ())
     monkeypatch.setattr(around, "_layers", ())
 
@@ -66,7 +66,7 @@ def serving(
     http: type[asyncio.Protocol] = Connection,
     certificate: str | None = None,
 ) -> Iterator[str]:
-    """The gateway's address while the block lasts. http: what speaks with callers; uvicorn's own knows no straight way.
+    """The gateway's address while the block lasts. http: what speaks with callers; uvicorn's own knows no fast path.
 
     certificate: a file with one and its key, for TLS.
     """

@@ -57,7 +57,7 @@ def test_a_logger_beside_the_configuration_hears_of_every_call_and_whose_it_was(
         team = ask(address, "/team/new", {"team_alias": "wheel"}, "sk-master")["team_id"]
         key = ask(address, "/key/generate", {"key_alias": "mill", "team_id": team}, "sk-master")["key"]
         spoofed = {"metadata": {"user_api_key_team_id": "another's", "mill": "m"}}
-        for more in (spoofed, {}, {"stream": True}, {}):  # heads that are known would go the straight way
+        for more in (spoofed, {}, {"stream": True}, {}):  # heads that are known would take the fast path
             ask(address, "/v1/chat/completions", {**CHAT, "model": "gpt", **more}, key)
         ask(address, "/v1/messages", {**CHAT, "model": "gpt", "max_tokens": 9}, key)
         assert eventually(lambda: heard.exists() and len(heard.read_text().splitlines()) == 5)

@@ -66,7 +66,7 @@ def test_whom_a_call_is_for_may_have_to_be_said(upstream: object, at: Where) -> 
     with kept(priced(upstream), at, Settings(key=KEY, wants_user=True)) as opened:
         gateway = Gateway(*opened)
         key = gateway.key()
-        for _ in range(3):  # the later ones on the straight way
+        for _ in range(3):  # the later ones on the fast path
             assert "enforce_user_param" in gateway.chat(key, 400)["error"]["message"]
             gateway.chat(key, user="acme")
         gateway.ask("/openai/v1/embeddings-of-tomorrow", {"model": "gpt"}, key, 400)

@@ -191,7 +191,7 @@ def test_a_tokens_role_says_whose_it_is_and_what_it_may_do(provider: Provider, u
     with letting_in(provider, upstream, tmp_path, CONSUMERS, allowed) as gateway:
         gateway.ask("/team/new", {"team_id": "t-7"})
         consumer = provider.token(sub=None, oid="t-7", realm={"roles": ["other", "consumer"]})
-        for _ in range(3):  # known heads go the straight way
+        for _ in range(3):  # known heads take the fast path
             gateway.chat(consumer)
         gateway.chat(consumer, 403, model="slow")
         assert "may not be asked for" in gateway.ask("/v1/responses", {"model": "gpt", "input": "hi"}, consumer, 403)["error"]["message"]

@@ -17,8 +17,8 @@ import trustme
 from google import genai
 from google.genai import types
 from tests.gateway.conftest import KEY, serving
+from tests.gateway.fast_path_scene import Alice, Kept
 from tests.gateway.speaking import Speaking
-from tests.gateway.straight_scene import Alice, Kept
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect

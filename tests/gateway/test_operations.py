@@ -208,7 +208,7 @@ def test_who_still_waits_when_it_stops_is_told_to_ask_again(tmp_path: Path, upst
     assert not any("Traceback" in line for line in said)
 
 
-def test_what_is_under_way_on_the_straight_way_when_it_stops_stands_in_the_ledger(tmp_path: Path, upstream: object) -> None:
+def test_what_is_under_way_on_the_fast_path_when_it_stops_stands_in_the_ledger(tmp_path: Path, upstream: object) -> None:
     """Those calls were cut off, and written down nowhere."""
     (tmp_path / "config.json").write_text(config(upstream, "slow", drain=1))
 

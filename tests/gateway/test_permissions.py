@@ -48,7 +48,7 @@ def test_only_the_paths_that_are_allowed_are_there(upstream: object) -> None:
     with serving(router_over(str(upstream)), Settings(key=KEY, routes=("/v1/models", "/health/*"))) as base:
         gateway = Gateway(base, None)  # type: ignore[arg-type]
         gateway.ask("/models")
-        for _ in range(3):  # known heads go the straight way
+        for _ in range(3):  # known heads take the fast path
             gateway.ask("/v1/chat/completions", {**CHAT, "model": "gpt"}, status=403)
         gateway.ask("/health/liveliness")
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 from tests.client.upstream import Reply, standing
 from tests.gateway.conftest import KEY, serving
-from tests.gateway.straight_scene import Alice, Kept, Scripted, answering
+from tests.gateway.fast_path_scene import Alice, Kept, Scripted, answering
 from websockets.sync.client import ClientConnection, connect
 
 from headrace import Router

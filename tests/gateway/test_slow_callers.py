@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import KEY, serving
-from tests.gateway.straight_scene import Alice, Kept
+from tests.gateway.fast_path_scene import Alice, Kept
 
 from headrace import Router
 from headrace.gateway.config import Settings
@@ -75,7 +75,7 @@ def test_who_takes_nothing_of_a_stream_holds_up_its_provider(
     router = Router([{"model_name": "gpt", "litellm_params": params}])
     with serving(router, Settings(key=KEY), keys=Alice(), ledger=Kept()) as base:
         host, port = base.removeprefix("http://").split(":")
-        for whole in (True, False):  # a head that is known goes the straight way, where there is one
+        for whole in (True, False):  # a head that is known take the fast path, where there is one
             with socket.create_connection((host, int(port)), timeout=10) as caller:
                 caller.sendall(f"{head}\r\n\r\n{content}".encode())
                 assert caller.recv(1000).startswith(b"HTTP/1.1 200")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, KEY
+from tests.gateway.fast_path_scene import Client, noting
 from tests.gateway.lasting import Gateway, kept, priced
-from tests.gateway.straight_scene import Client, noting
 from tests.gateway.test_budgets import spend
 
 from headrace.gateway.config import Mistakes, Settings, read_config
@@ -222,7 +222,7 @@ def test_a_budget_may_come_from_the_environment_and_zero_is_none() -> None:
 
 @SQLITE
 @pytest.mark.usefixtures("nobody_else_listens")
-def test_the_gateways_budget_holds_the_master_key_on_the_straight_way(upstream: object, at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gateways_budget_holds_the_master_key_on_the_fast_path(upstream: object, at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = noting(monkeypatch)
     with kept(priced(upstream), at, settings(max_budget=0.001)) as opened:
         gateway = Gateway(*opened)

@@ -49,7 +49,7 @@ from headrace.gateway.state import State
 from headrace.through import PASSED
 
 if TYPE_CHECKING:
-    from headrace.gateway.straight.passages import Passages
+    from headrace.gateway.fast_path.pipeline import Pipeline
 
 
 def gateway(
@@ -87,20 +87,20 @@ class Gateway(Struct, eq=False):
     """Background services, started in order and stopped in reverse order."""
     metrics: Callable[[], bytes] | None = None
     """Renders the response body of `/metrics`."""
-    _passages: Passages | None = None
+    _pipeline: Pipeline | None = None
 
     @property
     def belongings(self) -> Belongings:
         return NoBelongings() if self.state is None else self.state.belongings
 
     @property
-    def passages(self) -> Passages:
+    def pipeline(self) -> Pipeline:
         """The fast path of this event loop, for a server that can bypass ASGI."""
-        if self._passages is None:
-            from headrace.gateway.straight.passages import Passages  # late: not every server uses it
+        if self._pipeline is None:
+            from headrace.gateway.fast_path.pipeline import Pipeline  # late: not every server uses it
 
-            self._passages = Passages(self)
-        return self._passages
+            self._pipeline = Pipeline(self)
+        return self._pipeline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -378,8 +378,8 @@ class _Ending:
         pass
 
     async def stop(self) -> None:
-        if self._app._passages is not None:
-            await self._app._passages.end()
+        if self._app._pipeline is not None:
+            await self._app._pipeline.end()
 
 
 BEFORE: Final = "headrace.before"

@@ -12,10 +12,10 @@ from uvicorn.server import ServerState
 
 from headrace.gateway.answers import Before
 from headrace.gateway.app import BEFORE, BEGUN, asked_in
+from headrace.gateway.fast_path.call import FastCall
+from headrace.gateway.fast_path.heads import LENGTH, MOST_DIGITS, Head
+from headrace.gateway.fast_path.pipeline import LARGEST, Pipeline
 from headrace.gateway.general import Settings
-from headrace.gateway.straight.heads import LENGTH, MOST_DIGITS, Head
-from headrace.gateway.straight.passage import Passage
-from headrace.gateway.straight.passages import LARGEST, Passages
 
 _LOOKS: Final = 4
 """How often a connection is checked within the time `slow_client`."""
@@ -37,7 +37,7 @@ class Connection(HttpToolsProtocol):
     """Bytes received of a request head, and when the first of them arrived."""
     _refused = False
     _timer: asyncio.TimerHandle | None = None
-    _passages: Passages | None = None
+    _pipeline: Pipeline | None = None
     _known: Head | None = None
     _content = 0
     """The head of the request that is arriving, and the offset of its body."""
@@ -49,11 +49,11 @@ class Connection(HttpToolsProtocol):
     """
     _raw = b""
     """The request on the fast path."""
-    _passage: Passage | None = None
+    _call: FastCall | None = None
     """The same request once its limits are reserved; until then it only waits for the end of this turn of the event loop."""
     _missing = 0
     """Bytes of it that have not arrived yet."""
-    _last = _straight = _streaming = False
+    _last = _fast = _streaming = False
 
     def __init__(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
@@ -74,16 +74,16 @@ class Connection(HttpToolsProtocol):
         self.server_state.connections.add(self)
         self._heard = self.loop.time()
         self._timer = self.loop.call_later(self._settings.slow_client / _LOOKS, self._look)
-        self._passages = getattr(self.app, "passages", None)
-        if self._passages is not None:
-            self._passages.connections.add(self)
+        self._pipeline = getattr(self.app, "pipeline", None)
+        if self._pipeline is not None:
+            self._pipeline.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._passages is not None:
-            self._passages.connections.discard(self)
-        if self._passage is not None:
-            self._passage.left()
-        self._off()
+        if self._pipeline is not None:
+            self._pipeline.connections.discard(self)
+        if self._call is not None:
+            self._call.left()
+        self._release()
         if self._prepared:
             super().connection_lost(exc)
         else:
@@ -98,8 +98,8 @@ class Connection(HttpToolsProtocol):
             self.transport.pause_reading()
         elif self._missing:
             self._gather(data)
-        elif self._passages is None or not self._met(self._passages, data):
-            self._long(data)
+        elif self._pipeline is None or not self._match(self._pipeline, data):
+            self._slow(data)
 
     # ---- the fast path -----------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Connection(HttpToolsProtocol):
     def _answered_all(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _met(self, passages: Passages, data: bytes) -> bool:
+    def _match(self, pipeline: Pipeline, data: bytes) -> bool:
         """Whether `data` was taken as the beginning of a request that may take the fast path."""
         cycle = self.cycle
         if not self._in_head or self._head or self._stuck or (cycle is not None and not cycle.response_complete):
@@ -115,7 +115,7 @@ class Connection(HttpToolsProtocol):
         start = len(self._before)
         stop = data.find(b"\r", start, start + MOST_DIGITS + 1)
         if (
-            self._found_by is passages.settings
+            self._found_by is pipeline.settings
             and data.startswith(self._before)
             and data.startswith(self._behind, stop)
             and data[start:stop].isdigit()
@@ -128,12 +128,12 @@ class Connection(HttpToolsProtocol):
                 return False
             start, stop = length.span(1)
             key = data[:start] + data[stop:end]
-            head = passages.head(key)
-            if head is None and not passages.knows(key) and end <= self._settings.max_headers:
+            head = pipeline.head(key)
+            if head is None and not pipeline.knows(key) and end <= self._settings.max_headers:
                 before = self.cycle
-                self._long(data)
+                self._slow(data)
                 if self.cycle is not before and self.cycle.keep_alive and not self.transport.is_closing():
-                    passages.learn(key, asked_in(cast("Any", self.cycle.scope)))
+                    pipeline.learn(key, asked_in(cast("Any", self.cycle.scope)))
                 return True
         if head is None or end > self._settings.max_headers:
             return False
@@ -143,9 +143,9 @@ class Connection(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if head is not self._known:
-            if not passages.may_come(head, self.transport.get_extra_info("peername")):
+            if not pipeline.may_come(head, self.transport.get_extra_info("peername")):
                 return False  # the slow path refuses it
-            self._known, self._found_by = head, passages.settings
+            self._known, self._found_by = head, pipeline.settings
             self._before, self._behind = data[:start], data[stop : end + 4]
         self._content = end + 4
         if missing:
@@ -161,40 +161,40 @@ class Connection(HttpToolsProtocol):
             whole, self._gathered = b"".join(self._gathered), []
             more, self._missing = self._missing < 0, 0
             if more:
-                self._long(whole)
+                self._slow(whole)
             else:
                 self._begin(whole)
 
     def _begin(self, data: bytes) -> None:
-        assert self._passages is not None
+        assert self._pipeline is not None
         assert self._known is not None
         self._raw = data
-        self._passages.come(self._known, data, self._content, self)
+        self._pipeline.submit(self._known, data, self._content, self)
 
-    def goes(self, passage: Passage) -> None:
+    def admitted(self, call: FastCall) -> None:
         """The request was admitted to the fast path."""
-        self._passage = passage
+        self._call = call
 
-    def _off(self) -> bytes:
+    def _release(self) -> bytes:
         """Take the request off the fast path. Returns its bytes."""
-        raw, self._passage, self._raw = self._raw, None, b""
-        if raw and self._passages is not None:
-            self._passages.under_way -= 1
+        raw, self._call, self._raw = self._raw, None, b""
+        if raw and self._pipeline is not None:
+            self._pipeline.under_way -= 1
         return raw
 
     def answer(self, data: bytes) -> None:
         """Send a complete response, apart from its first lines."""
-        assert self._passages is not None
+        assert self._pipeline is not None
         if not self.transport.is_closing():
-            self.transport.write(self._passages.first_lines(self.server_state.default_headers) + data)
+            self.transport.write(self._pipeline.first_lines(self.server_state.default_headers) + data)
         self._free()
 
     def opened(self, data: bytes) -> None:
         """Send the head of a stream, apart from its first lines, and its first chunk."""
-        assert self._passages is not None
+        assert self._pipeline is not None
         self._streaming = True
         if not self.transport.is_closing():
-            self.transport.write(self._passages.first_lines(self.server_state.default_headers) + data)
+            self.transport.write(self._pipeline.first_lines(self.server_state.default_headers) + data)
 
     def piece(self, data: bytes) -> None:
         """Send another chunk."""
@@ -207,8 +207,8 @@ class Connection(HttpToolsProtocol):
 
     def _free(self) -> None:
         """Make way for the next request."""
-        self._off()
-        self._streaming, self._straight = False, True
+        self._release()
+        self._streaming, self._fast = False, True
         self.server_state.total_requests += 1
         self._heard = self.loop.time()
         if self.transport.is_closing():
@@ -223,13 +223,13 @@ class Connection(HttpToolsProtocol):
         self.transport.resume_reading()
         self.data_received(early)
 
-    def long_way(self, before: Before | None) -> None:
+    def slow_path(self, before: Before | None) -> None:
         """Hand the request over to the slow path."""
-        raw = self._off()
+        raw = self._release()
         begun, self._streaming = self._streaming, False
         if self.transport.is_closing():
             return
-        self._long(raw)
+        self._slow(raw)
         if begun:  # a keep-alive comment began the response: what follows continues it
             self.cycle.response_started, self.cycle.chunked_encoding = True, True
             self.cycle.scope["state"][BEGUN] = True
@@ -238,20 +238,20 @@ class Connection(HttpToolsProtocol):
         if self._early:
             early, self._early = b"".join(self._early), []
             self.transport.resume_reading()
-            self._long(early)
+            self._slow(early)
 
     def fault(self) -> None:
-        self._off()
+        self._release()
         self.transport.abort()
 
     def end(self) -> None:
         """The server stops and no longer waits for the response in flight here: what there is of it is recorded."""
-        passage, self._passage = self._passage, None
-        if passage is None:
+        call, self._call = self._call, None
+        if call is None:
             return
-        passage.left()
+        call.left()
         if not self._streaming and not self.transport.is_closing():
-            self.transport.write(passage.stopped())
+            self.transport.write(call.stopped())
         self.transport.close()
 
     def shutdown(self) -> None:
@@ -270,7 +270,7 @@ class Connection(HttpToolsProtocol):
         if self._stuck:
             super().pause_writing()
 
-    def _long(self, data: bytes) -> None:
+    def _slow(self, data: bytes) -> None:
         if not self._prepared:
             self._prepare()
         if self._in_head:
@@ -306,15 +306,15 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         self._stuck, self._stuck_since = True, self.loop.time()
-        if self._passage is not None:
-            self._passage.hold()
+        if self._call is not None:
+            self._call.hold()
         if self._prepared:
             super().pause_writing()
 
     def resume_writing(self) -> None:
         self._stuck = False
-        if self._passage is not None:
-            self._passage.go_on()
+        if self._call is not None:
+            self._call.go_on()
         if self._prepared:
             super().resume_writing()
 
@@ -327,7 +327,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         idle = self._in_head and not self._head and not self._stuck and self._answered_all
-        if self._straight and idle and not self._raw and self._heard < self.loop.time() - self.timeout_keep_alive:
+        if self._fast and idle and not self._raw and self._heard < self.loop.time() - self.timeout_keep_alive:
             self.transport.close()
             return
         if self._in_head and self._head and self._begun_at < oldest:
@@ -343,7 +343,7 @@ class Connection(HttpToolsProtocol):
         """Whether the client is expected to send: the rest of a head that has begun, or of a body that is being read."""
         if self._missing:
             return True
-        begins = self._head > 0 or (self.cycle is None and not self._straight and not self._raw)
+        begins = self._head > 0 or (self.cycle is None and not self._fast and not self._raw)
         return (self._in_head and begins) or (self._in_body and not self.flow.read_paused)
 
     def _too_large(self) -> None:

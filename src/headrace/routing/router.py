@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from headrace.limits.store import Store
     from headrace.objects import BinaryResponse
     from headrace.ports import Worlds
+    from headrace.routing.fast_path import FastPath
     from headrace.routing.options import RouterOptions
     from headrace.routing.plan import Deployment
     from headrace.routing.scopes import ScopeLimits
-    from headrace.routing.straight import Straight
     from headrace.routing.trail import Failed, Held
     from headrace.streams import AsyncStream
 
@@ -148,11 +148,11 @@ class Router(Face, Speaking, Looking):
         """
         return await self._engine.in_bytes(operation, model, prompt, stream, options, place, deployment, before)
 
-    def straight(self) -> Straight:
+    def fast_path(self) -> FastPath:
         """The fast path for ordinary calls, for a caller that forwards bytes in the running event loop."""
-        from headrace.routing.straight import Straight  # late: only gateways use it
+        from headrace.routing.fast_path import FastPath  # late: only gateways use it
 
-        return Straight(self._engine)
+        return FastPath(self._engine)
 
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
         """A reservation under the limits of a deployment of `model`, for traffic that the Router does not send, such as

@@ -1,4 +1,4 @@
-"""What is read of a body in passing, and what sends it the long way."""
+"""What is read of a body in passing, and what sends it the slow path."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.gateway.straight.bodies import FEW, read_body
-from headrace.gateway.straight.long_texts import LEAST
+from headrace.gateway.fast_path.bodies import FEW, read_body
+from headrace.gateway.fast_path.long_texts import LEAST
 
 LONG = "The water runs in the headrace. " * 1000
 

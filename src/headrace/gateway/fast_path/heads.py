@@ -11,17 +11,17 @@ from msgspec import Struct
 from headrace.calls import Operation
 from headrace.errors import HeadraceError
 from headrace.gateway.callers import Caller, Keys
+from headrace.gateway.fast_path.bodies import WORDS, Words
 from headrace.gateway.fronts import Front, front_of
 from headrace.gateway.guard import keys_of
 from headrace.gateway.headers import patience_of, said_in
 from headrace.gateway.requests import Asked, must_be_json
 from headrace.gateway.routes import betas_of
-from headrace.gateway.straight.bodies import WORDS, Words
-from headrace.routing.straight import OPERATIONS
+from headrace.routing.fast_path import OPERATIONS
 from headrace.served import MESSAGES
 
 if TYPE_CHECKING:
-    from headrace.gateway.straight.courses import Course
+    from headrace.gateway.fast_path.prepared import Route
 
 LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,9})\r\n")
 MOST_DIGITS: Final = 9
@@ -50,8 +50,8 @@ class Head(Struct, eq=False):
     patience: float | None
     """Seconds that the client waits for a response that is not streamed."""
     caller: Caller | None = None
-    """The caller to whom the key belonged when `courses` were found."""
-    courses: dict[tuple[str, bool], Course] = {}
+    """The caller to whom the key belonged when `routes` were found."""
+    routes: dict[tuple[str, bool], Route] = {}
     """By model and whether the call is streamed."""
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ class Head(Struct, eq=False):
         """The caller, or None if it is not in the cache. A change of caller drops the cached routes."""
         caller = keys.remembered(self.key) or (keys.administrator() if self.master else None)
         if caller is not self.caller:
-            self.caller, self.courses = caller, {}
+            self.caller, self.routes = caller, {}
         return caller
 
 

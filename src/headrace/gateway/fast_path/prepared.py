@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from headrace.gateway.records import Record
 from headrace.layers.observing import Where, where_of
-from headrace.routing.straight import Lane, Sending
+from headrace.routing.fast_path import Lane, Sending
 from headrace.runtime.http1 import Origin, way_of, written
 
 
-class Start(Struct, frozen=True, eq=False):
+class PreparedRequest(Struct, frozen=True, eq=False):
     """The constant parts of requests to one deployment and of their responses."""
 
     sending: Sending
@@ -31,18 +31,18 @@ class Start(Struct, frozen=True, eq=False):
     """Labels of the call, as metrics use them."""
 
 
-class Course(Struct, frozen=True, eq=False):
+class Route(Struct, frozen=True, eq=False):
     """A Router lane and the constant bytes around its calls. Without a lane, calls take the slow path."""
 
     stamp: object
     lane: Lane | None = None
-    starts: Mapping[str, Start] = {}
+    prepared: Mapping[str, PreparedRequest] = {}
     """By deployment id."""
     left: Callable[[float], bytes] | None = None
     """Renders the rate limit headers for the caller's own limits at a given time; None if it has no limits."""
 
 
-def start_of(sending: Sending, record: Record) -> Start:
+def prepare(sending: Sending, record: Record) -> PreparedRequest:
     """The constant parts of requests to a deployment. record: the call's record, without its deployment.
 
     Raises TransportError or ValueError for a request that cannot be sent on the fast path.
@@ -59,4 +59,4 @@ def start_of(sending: Sending, record: Record) -> Start:
     opening = b'{"model":' + msgspec.json.encode(to.model)
     record = replace(record, group=group, deployment=id, provider=to.provider.name, served=to.model, attempts=1)
     where = where_of(record.operation, sending.known)
-    return Start(sending, way_of(sending.request), whole[: whole.rindex(b"0\r\n\r\n")], opening, told, record, where)
+    return PreparedRequest(sending, way_of(sending.request), whole[: whole.rindex(b"0\r\n\r\n")], opening, told, record, where)

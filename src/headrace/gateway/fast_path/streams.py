@@ -15,17 +15,17 @@ from msgspec import Struct
 
 from headrace.calls import CHAT
 from headrace.errors import HeadraceError
+from headrace.gateway.fast_path.call import IDS, FastCall
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen
 from headrace.gateway.records import Outcome, of_answer
-from headrace.gateway.straight.passage import IDS, Passage
 from headrace.layers.observing import Outcome as Observed
 from headrace.models.prices import Beside
 from headrace.streams import Source
 from headrace.wire import Headers, HttpResponse, TransportError
 
 
-class Stream(Passage):
+class Stream(FastCall):
     """One streamed request in flight."""
 
     __slots__ = ("_felt", "_first", "_hidden", "_left", "_lines", "_opened", "_pulse", "_ready", "_recorded", "_source", "_unsaid")
@@ -46,7 +46,7 @@ class Stream(Passage):
         self._lines = b""
         """The response head, until it is sent."""
         self._opened = self._recorded = False
-        self._pulse: asyncio.TimerHandle | None = self._passages.later(self._beat)
+        self._pulse: asyncio.TimerHandle | None = self._pipeline.later(self._beat)
         self._felt = False
 
     def _heard(self, error: TransportError | None) -> None:
@@ -66,7 +66,7 @@ class Stream(Passage):
             if not 200 <= exchange.status < 300:
                 self._refused()
                 return
-            self._hidden, self._source = self._passages.straight.watch(self._attempt, self._start.sending, Headers(exchange.headers))
+            self._hidden, self._source = self._pipeline.fast_path.watch(self._attempt, self._prepared.sending, Headers(exchange.headers))
             self._left = self._left_now()  # usually no event has come with the headers yet: once one has, the client waits for it
         self._felt = True
         failure: HeadraceError | None = None
@@ -78,7 +78,7 @@ class Stream(Passage):
         except HeadraceError as found:
             failure = found
         if failure is None and error is not None:
-            failure = self._passages.straight.explained(self._attempt, error, streaming=True)
+            failure = self._pipeline.fast_path.explained(self._attempt, error, streaming=True)
         piece = self._next_piece()
         if failure is None and exchange.complete:
             self._end(piece)
@@ -99,7 +99,7 @@ class Stream(Passage):
         begun.leave()
         try:
             response = HttpResponse(exchange.status, Headers(exchange.headers), exchange.take())
-            self._passages.straight.read(self._attempt, self._start.sending, response)
+            self._pipeline.fast_path.read(self._attempt, self._prepared.sending, response)
         except HeadraceError as error:
             self._failed(error)
 
@@ -113,8 +113,8 @@ class Stream(Passage):
         piece = ready.popleft() if len(ready) == 1 else b"".join(ready)
         ready.clear()
         if self._first is None:
-            self._first = self._passages.straight.now()
-            self._passages.straight.first(self._attempt, self._first)
+            self._first = self._pipeline.fast_path.now()
+            self._pipeline.fast_path.first(self._attempt, self._first)
         if self._unsaid is not None:
             self._unsaid.append(piece)
             if self._head.operation is CHAT and not says(piece):
@@ -144,17 +144,17 @@ class Stream(Passage):
         if self._opened:
             return
         self._opened = True
-        told = b"" if self._first is None else self._start.told
+        told = b"" if self._first is None else self._prepared.told
         lines = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
         ids = IDS % (id := self._id.encode(), id, id) + b"transfer-encoding: chunked\r\n\r\n"
         self._lines = b"".join((lines, told, self._left_now() if self._left is None else self._left, ids))
 
     def _left_now(self) -> bytes:
-        return self._passages.left_of(self._course)
+        return self._pipeline.left_of(self._route)
 
     def _beat(self) -> None:
         """Send a keep-alive comment unless something has arrived since the last beat."""
-        self._pulse = self._passages.later(self._beat)
+        self._pulse = self._pipeline.later(self._beat)
         if not self._felt:
             alive = self._head.front.alive
             self._say(CHUNK % (len(alive), alive))
@@ -173,9 +173,9 @@ class Stream(Passage):
         self._over = True
         self._stop()
         self._hidden.usage = usage = self._source.usage
-        self._passages.straight.over(self._attempt, Told(usage, self._source.count, self._hidden), error)
-        ended = self._passages.straight.now()
-        self._passages.count(Observed(self._attempt.call, self._began, self._first, ended, None, self._hidden, usage, error))
+        self._pipeline.fast_path.over(self._attempt, Told(usage, self._source.count, self._hidden), error)
+        ended = self._pipeline.fast_path.now()
+        self._pipeline.count(Observed(self._attempt.call, self._began, self._first, ended, None, self._hidden, usage, error))
 
     def _end(self, piece: bytes) -> None:
         """Record the call, then send its last piece and the end of the stream in one write."""
@@ -230,7 +230,7 @@ class Stream(Passage):
         assert self._hidden is not None
         first = None if self._first is None else self._came + (self._first - self._began)
         record = self._record(outcome, first=first, **{**of_answer(self._hidden), **more})
-        self._passages.remember(Seen(record, self._attempt.record))
+        self._pipeline.remember(Seen(record, self._attempt.record))
 
     def hold(self) -> None:
         """The write buffer to the client is full: pause reading from the provider."""

@@ -1,4 +1,4 @@
-"""A scripted provider, a gateway over it whose books are kept, and a client: what tests of the straight way share."""
+"""A scripted provider, a gateway over it whose books are kept, and a client: what tests of the fast path share."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.gateway.conftest import KEY, serving
 from headrace import Router
 from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.config import Settings
+from headrace.gateway.fast_path.pipeline import Pipeline, Request
 from headrace.gateway.records import Record
-from headrace.gateway.straight.passages import Passages, Request
 
 USAGE = {"prompt_tokens": 23, "completion_tokens": 28, "total_tokens": 51, "prompt_tokens_details": {"cached_tokens": 3}}
 
@@ -181,7 +181,7 @@ class World(NamedTuple):
     base: str
     kept: Kept
     taken: list[bool]
-    """Of each request that might have: whether it went the straight way."""
+    """Of each request that might have: whether it went the fast path."""
     client: Client
 
 
@@ -218,22 +218,22 @@ def world(
 
 
 def noting(patch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each request that may, whether it goes the straight way."""
+    """Of each request that may, whether it take the fast path."""
     taken: list[bool] = []
-    read, begin = Passages.read, Passages.begin
+    read, begin = Pipeline.read, Pipeline.begin
 
-    def noted_read(passages: Passages, request: Request) -> bool:
-        found = read(passages, request)
+    def noted_read(pipeline: Pipeline, request: Request) -> bool:
+        found = read(pipeline, request)
         if not found:
             taken.append(False)
         return found
 
-    def noted_begin(passages: Passages, request: Request) -> bool:
-        taken.append(begin(passages, request))
+    def noted_begin(pipeline: Pipeline, request: Request) -> bool:
+        taken.append(begin(pipeline, request))
         return taken[-1]
 
-    patch.setattr(Passages, "read", noted_read)
-    patch.setattr(Passages, "begin", noted_begin)
+    patch.setattr(Pipeline, "read", noted_read)
+    patch.setattr(Pipeline, "begin", noted_begin)
     return taken
 
 

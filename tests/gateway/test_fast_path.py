@@ -1,4 +1,4 @@
-"""The straight way and the long one: the same answers, the same headers, the same books, whichever a request takes."""
+"""The fast path and the slow one: the same answers, the same headers, the same books, whichever a request takes."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.gateway.conftest import KEY, serving
-from tests.gateway.straight_scene import HELLO, Alice, Client, Scripted, answering, booked, chat, left_out, patience, router_over, world
+from tests.gateway.fast_path_scene import HELLO, Alice, Client, Scripted, answering, booked, chat, left_out, patience, router_over, world
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.calls import CHAT, Call
 from headrace.gateway.callers import Caller
 from headrace.gateway.config import Settings
+from headrace.gateway.fast_path import call, pipeline
+from headrace.gateway.fast_path.pipeline import Pipeline
 from headrace.gateway.records import Outcome
 from headrace.gateway.sockets import Connection
-from headrace.gateway.straight import passage, passages
-from headrace.gateway.straight.passages import Passages
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Told
 from headrace.layers.observing import observe
 from headrace.models.cost import fields_of
 from headrace.ports import Ports
 from headrace.routing.events import subscribe
-from headrace.routing.straight import Straight
+from headrace.routing.fast_path import FastPath
 from headrace.runtime.http_async import AsyncTransport
 from headrace.wire import Headers
 
@@ -137,7 +137,7 @@ def test_both_ways_come_to_the_same(provider: str, case: str) -> None:
     ],
 )  # fmt: skip
 def test_both_ways_come_to_the_same_where_no_connection_is_kept(provider: str, case: str) -> None:
-    """A burst meets fewer connections than it has calls: those had all taken the long way."""
+    """A burst meets fewer connections than it has calls: those had all taken the slow path."""
     compare(provider, *CASES[case], last="goodbye")
 
 
@@ -149,7 +149,7 @@ def test_both_ways_come_to_the_same_where_nobody_answers(provider: str, streamed
     compare(nobody, chat("hello", stream=streamed), True, opened=500)
 
 
-def compare(provider: str, content: bytes, straight: bool, last: str = "hello", opened: int = 200) -> None:
+def compare(provider: str, content: bytes, fast: bool, last: str = "hello", opened: int = 200) -> None:
     """last: what is asked before. opened: the status of what is asked before."""
     told = []
     for http_ in (Connection, HttpToolsProtocol):
@@ -167,7 +167,7 @@ def compare(provider: str, content: bytes, straight: bool, last: str = "hello", 
             records = [booked(record) for record in here.kept.records]
             body = re.sub(rb"\d+ bytes|req_\w+", b"..", body).replace(b": waiting\n\n", b"")
             told.append((status, left_out(headers), body, sent, records))
-            assert here.taken == ([straight] if http_ is Connection else [])
+            assert here.taken == ([fast] if http_ is Connection else [])
     assert told[0] == told[1]
 
 
@@ -197,7 +197,7 @@ def test_a_stream_s_head_goes_out_with_its_first_piece(provider: str, monkeypatc
 
 @pytest.mark.parametrize("http_", [Connection, HttpToolsProtocol])
 def test_a_stream_that_is_cut_before_anything_was_said_is_begun_anew(provider: str, http_: type[asyncio.Protocol]) -> None:
-    """The straight way has told its caller nothing yet; on the long one the gateway had failed with a fault of its own."""
+    """The fast path has told its caller nothing yet; on the slow one the gateway had failed with a fault of its own."""
     Scripted.turns.clear()
     with world(provider, http_) as here:
         for _ in range(2):
@@ -213,7 +213,7 @@ def test_a_stream_that_is_cut_before_anything_was_said_is_begun_anew(provider: s
 
 
 def test_whoever_stands_around_every_call_or_hears_of_it_misses_none(provider: str) -> None:
-    """Guardrails, traces, hooks: what does more than count sees each call, so those take the long way."""
+    """Guardrails, traces, hooks: what does more than count sees each call, so those take the slow path."""
     seen: list[str] = []
 
     async def layer(ports: Ports, call: Call, handler: around.Handler, routed: bool) -> Any:
@@ -262,8 +262,8 @@ def test_whoever_only_counts_is_told_the_same_of_both_ways(provider: str, usage:
     assert all(isinstance(one.hidden["additional_headers"], Headers) for one in told)
 
 
-def test_another_gateway_in_the_process_sends_nobody_the_long_way(provider: str) -> None:
-    """Each had heard of the other's calls as of a program's that wants to see every one: all plain chats of both took the long way."""
+def test_another_gateway_in_the_process_sends_nobody_the_slow_path(provider: str) -> None:
+    """Each had heard of the other's calls as of a program's that wants to see every one: all plain chats of both took the slow path."""
     with world(provider, Connection) as here, serving(router_over(provider), Settings(key=KEY), http=Connection) as other:
         for _ in range(3):
             assert here.client.post(HELLO)[0] == 200
@@ -291,7 +291,7 @@ def test_who_leaves_a_stream_is_recorded_with_what_had_come(provider: str, event
         assert here.taken == [True, True]
 
 
-def test_a_call_that_has_to_wait_goes_the_long_way(provider: str) -> None:
+def test_a_call_that_has_to_wait_takes_the_slow_path(provider: str) -> None:
     with world(provider, Connection) as here:
         client = here.client
         for _ in range(2):
@@ -317,7 +317,7 @@ def connected(base: str) -> socket.socket:
     return socket.create_connection((at.hostname or "", at.port or 0), timeout=10)
 
 
-def test_who_leaves_on_the_straight_way_is_recorded_and_frees_its_room(provider: str, eventually: Eventually) -> None:
+def test_who_leaves_on_the_fast_path_is_recorded_and_frees_its_room(provider: str, eventually: Eventually) -> None:
     with world(provider, Connection) as here:
         client = here.client
         for _ in range(2):
@@ -456,12 +456,12 @@ def test_a_client_without_a_sound_head_is_refused_however_often_it_comes(provide
         assert here.taken == []
 
 
-def test_one_deployment_that_rests_sends_no_call_the_long_way(provider: str) -> None:
-    """The others take the calls straight on; only where they have no room, or hardly any is left, does somebody look more closely."""
+def test_one_deployment_that_rests_sends_no_call_the_slow_path(provider: str) -> None:
+    """The others take the calls on; only where they have no room, or hardly any is left, does somebody look more closely."""
 
     async def calls() -> None:
         router = router_over(provider)
-        way, fleet = router.straight(), router._fleet
+        way, fleet = router.fast_path(), router._fleet
         lane = way.lane(CHAT, "two", False, "", ())
         assert lane is not None
         for rests, other in (("a", "b"), ("b", None)):
@@ -480,24 +480,24 @@ def test_one_deployment_that_rests_sends_no_call_the_long_way(provider: str) -> 
 @pytest.mark.parametrize(
     ("where", "step"),
     [
-        (passages, "read_body"),
-        (Straight, "begin"),
+        (pipeline, "read_body"),
+        (FastPath, "begin"),
         (AsyncTransport, "begin"),
-        (Straight, "plain"),
-        (Straight, "answered"),
-        (passage, "_kind"),
+        (FastPath, "plain"),
+        (FastPath, "answered"),
+        (call, "_kind"),
     ],
 )
 def test_what_goes_wrong_with_one_request_hurts_no_other_of_its_turn(
     provider: str, where: Any, step: str, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests that come in one turn of the loop take each step together."""
-    made: list[Passages] = []
-    came, taken, whole = Passages.come, passages._take, getattr(where, step)
+    made: list[Pipeline] = []
+    came, taken, whole = Pipeline.submit, pipeline._take, getattr(where, step)
     together: list[int] = []
     calls = 0
 
-    def noted(self: Passages, *given: Any) -> None:
+    def noted(self: Pipeline, *given: Any) -> None:
         made.append(self)
         came(self, *given)
 
@@ -512,8 +512,8 @@ def test_what_goes_wrong_with_one_request_hurts_no_other_of_its_turn(
             raise RuntimeError("a fault of ours")
         return whole(*given, **more)
 
-    monkeypatch.setattr(Passages, "come", noted)
-    monkeypatch.setattr(passages, "_take", counted)
+    monkeypatch.setattr(Pipeline, "submit", noted)
+    monkeypatch.setattr(pipeline, "_take", counted)
     with world(provider, Connection, keep_alive=30.0) as here, ExitStack() as stack:
         for _ in range(2):
             here.client.post(HELLO)

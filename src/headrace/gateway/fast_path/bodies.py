@@ -9,8 +9,8 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
+from headrace.gateway.fast_path.long_texts import marked, restored, shortened
 from headrace.gateway.requests import DEEPEST, deeper
-from headrace.gateway.straight.long_texts import marked, restored, shortened
 from headrace.models.tokens import BYTES_PER_TOKEN, PLAIN_LIMIT
 
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode

@@ -19,6 +19,11 @@ from msgspec import Struct
 from headrace.errors import HeadraceError
 from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller
+from headrace.gateway.fast_path.bodies import Body, read_body
+from headrace.gateway.fast_path.call import ClientConnection, FastCall
+from headrace.gateway.fast_path.heads import MOST, Head, read_head
+from headrace.gateway.fast_path.prepared import Route, prepare
+from headrace.gateway.fast_path.streams import Stream
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.fronts import Front
 from headrace.gateway.general import Settings
@@ -30,11 +35,6 @@ from headrace.gateway.quotas import OpenaiLines, openai_headers
 from headrace.gateway.records import Record, hear
 from headrace.gateway.requests import Asked
 from headrace.gateway.routes import plain_call
-from headrace.gateway.straight.bodies import Body, read_body
-from headrace.gateway.straight.courses import Course, start_of
-from headrace.gateway.straight.heads import MOST, Head, read_head
-from headrace.gateway.straight.passage import Asking, Passage
-from headrace.gateway.straight.streams import Stream
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Observed
 from headrace.layers.observing import Plain
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("headrace.gateway")
 
-NOWHERE: Final = Course(None)
+NOWHERE: Final = Route(None)
 """For a model that does not exist or that this caller may not use. Not cached, as there is no end of such names."""
 LARGEST: Final = 4 << 20
 """Bytes of a body that is collected here."""
 TOGETHER: Final = 32
 """Most requests or responses that take a step together: the first of them waits for the last."""
-ANSWERING: Final = (Passage.read, Passage.settle, Passage.end)
+ANSWERING: Final = (FastCall.read, FastCall.settle, FastCall.end)
 """The steps of a complete response."""
 
 
@@ -66,26 +66,26 @@ class Request(Struct, eq=False):
     data: bytes
     begin: int
     """The offset of the body in `data`."""
-    caller: Asking
+    caller: ClientConnection
     body: Body | None = None
-    passage: Passage | None = None
+    call: FastCall | None = None
 
     def fault(self) -> None:
-        if self.passage is not None:
-            self.passage.fault()
+        if self.call is not None:
+            self.call.fault()
         else:
             log.exception("a fault of the gateway's own")
             self.caller.fault()
 
 
-class Passages:
+class Pipeline:
     """All fast-path requests of one event loop."""
 
     def __init__(self, app: Gateway) -> None:
         self._app = app
         self._loop = asyncio.get_running_loop()
-        self.straight = app.router.straight()
-        transport = self.straight.transport
+        self.fast_path = app.router.fast_path()
+        transport = self.fast_path.transport
         self.transport = transport if type(transport) is AsyncTransport and transport.direct else None
         """None if the fast path is not available."""
         self._settings = app.settings
@@ -97,14 +97,14 @@ class Passages:
         self.singly = False
         """Whether some subscriber takes each plain response on its own."""
         self._came: list[Request] = []
-        self._answered: list[Passage] = []
+        self._answered: list[FastCall] = []
         """Requests and responses of this turn of the event loop."""
         self._turning = False
         self.under_way = 0
         """Requests that have arrived and are not answered yet. Connections count down."""
-        self._done: list[tuple[Seen, Observed | Plain, Passage, bytes]] = []
+        self._done: list[tuple[Seen, Observed | Plain, FastCall, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
-        self.connections: set[Asking] = set()
+        self.connections: set[ClientConnection] = set()
         """The open ones."""
 
     async def end(self) -> None:
@@ -145,8 +145,8 @@ class Passages:
 
     # ---- requests ----------------------------------------------------------------------------------------------------
 
-    def come(self, head: Head, data: bytes, begin: int, caller: Asking) -> None:
-        """Take a complete request: it starts on the fast or the slow path in this turn of the event loop.
+    def submit(self, head: Head, data: bytes, begin: int, caller: ClientConnection) -> None:
+        """Take a complete request: it prepared on the fast or the slow path in this turn of the event loop.
 
         begin: the body's offset in `data`.
         """
@@ -154,9 +154,9 @@ class Passages:
         self.under_way += 1
         self._soon()
 
-    def answered(self, passage: Passage) -> None:
+    def answered(self, call: FastCall) -> None:
         """Take a complete response."""
-        self._answered.append(passage)
+        self._answered.append(call)
         self._soon()
 
     def _soon(self) -> None:
@@ -187,20 +187,20 @@ class Passages:
         small = len(request.data) - request.begin <= self._settings.max_body
         request.body = read_body(request.data, request.head.words, request.begin) if small else None
         if request.body is None:
-            request.caller.long_way(None)
+            request.caller.slow_path(None)
         return request.body is not None
 
     def begin(self, request: Request) -> bool:
         """Reserve its limits. A request that would have to wait, or that is unusual, takes the slow path."""
         assert request.body is not None
-        request.passage = passage = self._open(request.head, request.body, request.caller)
-        if passage is None:
-            request.caller.long_way(None)
+        request.call = call = self._open(request.head, request.body, request.caller)
+        if call is None:
+            request.caller.slow_path(None)
             return False
-        request.caller.goes(passage)
+        request.caller.admitted(call)
         return True
 
-    def _open(self, head: Head, body: Body, caller: Asking) -> Passage | None:
+    def _open(self, head: Head, body: Body, caller: ClientConnection) -> FastCall | None:
         who = head.who(self._app.keys)
         if events.hooks() is not self._hooks or around.standing() is not self._layers:
             self._look_around()
@@ -208,18 +208,18 @@ class Passages:
             return None
         if self._app.keys.may_be_held(body.user) if body.user else self._settings.wants_user:
             return None
-        course = head.courses.get((body.model, body.stream))
-        if course is None or course.stamp is not self.straight.stamp:
-            course = self._course(head, who, body)
-        lane = course.lane
+        route = head.routes.get((body.model, body.stream))
+        if route is None or route.stamp is not self.fast_path.stamp:
+            route = self._route(head, who, body)
+        lane = route.lane
         if lane is None or not body.fields.keys().isdisjoint(lane.particular) or 0 < lane.most_texts < body.texts:
             return None
-        attempt = self.straight.begin(lane, body.prompt, body.most)
+        attempt = self.fast_path.begin(lane, body.prompt, body.most)
         if attempt is None:
             return None
-        start = course.starts[attempt.reservation.deployment]
-        kind = Stream if body.stream else Passage
-        return kind(self, head, who, body, course, start, attempt, caller)
+        prepared = route.prepared[attempt.reservation.deployment]
+        kind = Stream if body.stream else FastCall
+        return kind(self, head, who, body, route, prepared, attempt, caller)
 
     def _look_around(self) -> None:
         """Check who subscribes to calls.
@@ -233,19 +233,19 @@ class Passages:
         self._together = around.counting_together()
         self.singly = self._together is None
 
-    def _course(self, head: Head, who: Caller, body: Body) -> Course:
+    def _route(self, head: Head, who: Caller, body: Body) -> Route:
         """The route, built and cached."""
-        if len(head.courses) >= MOST:
-            head.courses.clear()
-        found = self._new_course(head, who, body)
+        if len(head.routes) >= MOST:
+            head.routes.clear()
+        found = self._new_route(head, who, body)
         if found is not NOWHERE:
-            head.courses[body.model, body.stream] = found
+            head.routes[body.model, body.stream] = found
         return found
 
-    def _new_course(self, head: Head, who: Caller, body: Body) -> Course:
-        stamp = self.straight.stamp
+    def _new_route(self, head: Head, who: Caller, body: Body) -> Route:
+        stamp = self.fast_path.stamp
         if self._app.keeps_content(who):
-            return Course(stamp)
+            return Route(stamp)
         here = Here(self._app.router, who, ReadForm())
         try:
             check_path(head.asked.path, who, self._settings.routes, self._settings.admin_routes)
@@ -253,15 +253,15 @@ class Passages:
         except HeadraceError:
             return NOWHERE
         options = {"betas": head.betas, "seal": who.seal if head.operation.stored else ""}
-        lane = self.straight.lane(head.operation, model, body.stream, who.tenant, here.scopes(model), options)
+        lane = self.fast_path.lane(head.operation, model, body.stream, who.tenant, here.scopes(model), options)
         if lane is None:
-            return Course(stamp)
+            return Route(stamp)
         try:
             record = _unbegun(head, who, body)
-            starts = {id: start_of(sending, record) for id, sending in lane.sendings.items()}
+            prepared = {id: prepare(sending, record) for id, sending in lane.sendings.items()}
         except (TransportError, ValueError):
-            return Course(stamp)
-        return Course(stamp, lane, starts, _left_under(lane.seat.scopes, head.front))
+            return Route(stamp)
+        return Route(stamp, lane, prepared, _left_under(lane.seat.scopes, head.front))
 
     def later(self, beat: Callable[[], None]) -> asyncio.TimerHandle:
         """Call `beat` after the keep-alive interval of streams."""
@@ -278,9 +278,9 @@ class Passages:
         for tell in self._together or ():
             _tell(tell, answers)
 
-    def left_of(self, course: Course) -> bytes:
+    def left_of(self, route: Route) -> bytes:
         """Rate limit headers for the caller's own limits, as header lines."""
-        return b"" if course.left is None else self.straight.limiter.look(course.left, self.straight.now())
+        return b"" if route.left is None else self.fast_path.limiter.look(route.left, self.fast_path.now())
 
     def first_lines(self, standing: list[tuple[bytes, bytes]]) -> bytes:
         """The status line and the headers common to all responses.
@@ -294,12 +294,12 @@ class Passages:
     def remember(self, seen: Seen) -> None:
         self._app.watch.append(seen.record, seen.decision)
 
-    def over(self, seen: Seen, observed: Observed | Plain, passage: Passage, answer: bytes) -> None:
+    def over(self, seen: Seen, observed: Observed | Plain, call: FastCall, answer: bytes) -> None:
         """Queue a finished call for the next batch, which is written to the ledger and then responded to.
 
         Metrics count it afterwards, so no client waits for them.
         """
-        self._done.append((seen, observed, passage, answer))
+        self._done.append((seen, observed, call, answer))
 
     def _flush(self) -> None:
         done, self._done = self._done, []
@@ -308,10 +308,10 @@ class Passages:
         watch, logged = self._app.watch, access.isEnabledFor(logging.INFO)
         seen = [seen for seen, _, _, _ in done]
         watch.keep([one.record for one in seen])
-        for _, _, passage, answer in done:
+        for _, _, call, answer in done:
             if logged:
-                passage._log(200)
-            passage._caller.answer(answer)
+                call._log(200)
+            call._caller.answer(answer)
         watch.see(seen)
         if plain := [observed for _, observed, _, _ in done if type(observed) is tuple]:
             self._count_plain(plain)
@@ -328,7 +328,7 @@ def _unbegun(head: Head, who: Caller, body: Body) -> Record:
 
 
 def _left_under(scopes: Sequence[Account], front: Front) -> Callable[[float], bytes] | None:
-    """The renderer for `Course.left`."""
+    """The renderer for `Route.left`."""
     meters = [meter for account in scopes for meter in account.meters]
     if not meters:
         return None
@@ -366,8 +366,8 @@ def _take(step: Callable[[S], bool], those: Sequence[S]) -> list[S]:
 
 
 def _send(request: Request) -> bool:
-    assert request.passage is not None
-    request.passage.send()
+    assert request.call is not None
+    request.call.send()
     return False
 
 

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from headrace.errors import HeadraceError
 from headrace.gateway.answers import LEFT, STOPPING, Before
 from headrace.gateway.callers import Caller
+from headrace.gateway.fast_path.bodies import Body
+from headrace.gateway.fast_path.heads import Head
+from headrace.gateway.fast_path.prepared import PreparedRequest, Route
 from headrace.gateway.logs import access
 from headrace.gateway.page.watching import Seen
 from headrace.gateway.records import Outcome, Record, new_id, of_answer
-from headrace.gateway.straight.bodies import Body
-from headrace.gateway.straight.courses import Course, Start
-from headrace.gateway.straight.heads import Head
 from headrace.layers.observing import Outcome as Observed
 from headrace.layers.observing import Plain
 from headrace.models.cost import NANO
@@ -29,7 +29,7 @@ from headrace.runtime.http_async import Begun, Data
 from headrace.wire import Fault, Headers, HttpResponse, TransportError
 
 if TYPE_CHECKING:
-    from headrace.gateway.straight.passages import Passages
+    from headrace.gateway.fast_path.pipeline import Pipeline
 
 log: Final = logging.getLogger("headrace.gateway")
 
@@ -38,7 +38,7 @@ _HEAD: Final = b"content-type: %b\r\ncontent-length: %d\r\n%b%b%b" + IDS + b"\r\
 _COST: Final = b"x-headrace-cost: %b\r\nx-litellm-response-cost: %b\r\n"
 
 
-class Asking(Protocol):
+class ClientConnection(Protocol):
     """A client's connection, as far as responses are concerned."""
 
     def answer(self, data: bytes) -> None:
@@ -57,11 +57,11 @@ class Asking(Protocol):
         """The stream is complete."""
         ...
 
-    def goes(self, passage: Passage) -> None:
+    def admitted(self, call: FastCall) -> None:
         """The request was admitted to the fast path."""
         ...
 
-    def long_way(self, before: Before | None) -> None:
+    def slow_path(self, before: Before | None) -> None:
         """Hand the request over to the slow path. before: what was tried."""
         ...
 
@@ -74,7 +74,7 @@ class Asking(Protocol):
         ...
 
 
-class Passage:
+class FastCall:
     """One request in flight."""
 
     __slots__ = (
@@ -85,14 +85,14 @@ class Passage:
         "_body",
         "_caller",
         "_came",
-        "_course",
         "_ended",
         "_head",
         "_id",
         "_opening",
         "_over",
-        "_passages",
-        "_start",
+        "_pipeline",
+        "_prepared",
+        "_route",
         "_used",
         "_who",
     )
@@ -100,14 +100,22 @@ class Passage:
     streaming = False
 
     def __init__(
-        self, passages: Passages, head: Head, who: Caller, body: Body, course: Course, start: Start, attempt: Attempt, caller: Asking
+        self,
+        pipeline: Pipeline,
+        head: Head,
+        who: Caller,
+        body: Body,
+        route: Route,
+        prepared: PreparedRequest,
+        attempt: Attempt,
+        caller: ClientConnection,
     ) -> None:
-        self._passages = passages
+        self._pipeline = pipeline
         self._head = head
         self._who = who
         self._body = body
-        self._course = course
-        self._start = start
+        self._route = route
+        self._prepared = prepared
         self._attempt = attempt
         self._caller = caller
         self._id = new_id()
@@ -126,7 +134,7 @@ class Passage:
         """Undo the attempt: the request was not sent."""
         self._over = True
         self._stop()
-        self._passages.straight.unsent(self._attempt)
+        self._pipeline.fast_path.unsent(self._attempt)
 
     def _stop(self) -> None:
         """Cancel the timers, of which a plain request has none."""
@@ -139,26 +147,26 @@ class Passage:
 
     def send(self) -> None:
         """Send the request on a pooled connection, else on a new one."""
-        transport = self._passages.transport
+        transport = self._pipeline.transport
         assert transport is not None
-        start, pieces = self._start, self._body.named(self._start.opening)
-        timeouts, patience = start.sending.timeouts, self._head.patience
+        prepared, pieces = self._prepared, self._body.named(self._prepared.opening)
+        timeouts, patience = prepared.sending.timeouts, self._head.patience
         if self.streaming:
             patience = None
         total = timeouts.total if patience is None or (timeouts.total is not None and timeouts.total <= patience) else patience
         if self._body.long:
-            data: Data = [b"%b%d\r\n\r\n" % (start.head, sum(map(len, pieces))), *pieces]
+            data: Data = [b"%b%d\r\n\r\n" % (prepared.head, sum(map(len, pieces))), *pieces]
         else:
             content = b"".join(pieces)
-            data = b"%b%d\r\n\r\n%b" % (start.head, len(content), content)
-        self._begun = transport.begin(start.origin, data, timeouts, total, self.heard, streaming=self.streaming)
+            data = b"%b%d\r\n\r\n%b" % (prepared.head, len(content), content)
+        self._begun = transport.begin(prepared.origin, data, timeouts, total, self.heard, streaming=self.streaming)
         if self._begun is None:
-            self._opening = transport.begin_anew(start.origin, data, timeouts, total, self.heard, self._sent, streaming=self.streaming)
+            self._opening = transport.begin_anew(prepared.origin, data, timeouts, total, self.heard, self._sent, streaming=self.streaming)
             self._opening.add_done_callback(self._opened_at_last)
 
     def _sent(self, begun: Begun) -> None:
         self._begun = begun
-        self._passages.straight.leaves(self._attempt)
+        self._pipeline.fast_path.leaves(self._attempt)
 
     def _opened_at_last(self, opening: asyncio.Task[None]) -> None:
         if not opening.cancelled() and (error := opening.exception()) is not None:
@@ -183,7 +191,7 @@ class Passage:
         if error is not None:
             self._broke(error)
         else:
-            self._passages.answered(self)
+            self._pipeline.answered(self)
 
     # Steps of a complete response, each taken for a batch of them. They return False when there is no next step.
 
@@ -192,43 +200,43 @@ class Passage:
         assert self._begun is not None
         exchange = self._begun.exchange
         self._answer = body = exchange.take()
-        self._used = self._passages.straight.plain(self._attempt, self._start.sending, exchange.status, body)
+        self._used = self._pipeline.fast_path.plain(self._attempt, self._prepared.sending, exchange.status, body)
         if self._used is None:
             self._look_closely(exchange.status, exchange.headers, body)
         return self._used is not None
 
     def _look_closely(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        straight, attempt, start = self._passages.straight, self._attempt, self._start
+        fast_path, attempt, prepared = self._pipeline.fast_path, self._attempt, self._prepared
         try:
-            hidden, body = straight.read(attempt, start.sending, HttpResponse(status, Headers(headers), body))
+            hidden, body = fast_path.read(attempt, prepared.sending, HttpResponse(status, Headers(headers), body))
         except HeadraceError as failure:
             self._failed(failure)
             return
-        now = straight.answered(attempt, hidden, headers)
+        now = fast_path.answered(attempt, hidden, headers)
         record = self._record(Outcome.ANSWERED, **of_answer(hidden))
         cost = None if hidden.usage is None else record.cost
-        observed = Observed(attempt.call, self._began, None, now, None, hidden, hidden.usage, None, start.where)
+        observed = Observed(attempt.call, self._began, None, now, None, hidden, hidden.usage, None, prepared.where)
         self._over_with(record, now, observed, cost, body, _kind(headers))
 
     def settle(self) -> bool:
         """Return the unused part of its reservation."""
         assert self._begun is not None
         assert self._used is not None
-        self._ended = self._passages.straight.answered(self._attempt, self._used, self._begun.exchange.headers)
+        self._ended = self._pipeline.fast_path.answered(self._attempt, self._used, self._begun.exchange.headers)
         return True
 
     def end(self) -> bool:
         """Report the call to the ledger, to metrics and to the client."""
         assert self._begun is not None
         assert self._used is not None
-        used, now, start, headers = self._used, self._ended, self._start, self._begun.exchange.headers
+        used, now, prepared, headers = self._used, self._ended, self._prepared, self._begun.exchange.headers
         input, output, cost = used.input, used.output, used.cost
         record = replace(
-            start.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
+            prepared.record, id=self._id, began=self._came, ended=time.time(), customer=self._body.user,
             usage={"input": input, "output": output} if output else {"input": input}, cost=cost,
         )  # fmt: skip
-        told: Plain = (start.where, now - self._began, 0.0, input, output, cost)
-        observed = self._observed(told, now, headers) if self._passages.singly else told
+        told: Plain = (prepared.where, now - self._began, 0.0, input, output, cost)
+        observed = self._observed(told, now, headers) if self._pipeline.singly else told
         self._over_with(record, now, observed, cost, self._answer, _kind(headers))
         return False
 
@@ -237,31 +245,31 @@ class Passage:
         attempt, (where, _, _, input, output, cost) = self._attempt, plain
         dollars, usage = None if cost is None else cost / NANO, {"prompt_tokens": input, "completion_tokens": output}
         told = {"additional_headers": Headers(headers), "headrace": attempt.record, "response_cost": dollars}
-        return Observed(attempt.call, self._began, None, now, None, {**self._start.sending.known, **told}, usage, None, where)
+        return Observed(attempt.call, self._began, None, now, None, {**self._prepared.sending.known, **told}, usage, None, where)
 
     def _broke(self, error: TransportError) -> None:
         if error.fault is Fault.CLOSED and not error.received and self._opening is None:  # the provider had closed the idle connection
             self.unsent()
-            self._caller.long_way(None)
+            self._caller.slow_path(None)
         else:
-            self._failed(self._passages.straight.explained(self._attempt, error))
+            self._failed(self._pipeline.fast_path.explained(self._attempt, error))
 
     def _failed(self, error: HeadraceError) -> None:
-        failed = self._passages.straight.failed(self._attempt, error)
+        failed = self._pipeline.fast_path.failed(self._attempt, error)
         member, ask = self._attempt.member, self._attempt.ask
         event = Event(
             kind="sent", group=ask.group, call=ask.call, at=self._began, tenant=ask.tenant, deployment=member.deployment.id,
             provider=member.to.provider.name, model=member.to.model,
         )  # fmt: skip
-        self._caller.long_way(Before(failed, event, self._came, self._began))
+        self._caller.slow_path(Before(failed, event, self._came, self._began))
 
     def _over_with(self, record: Record, now: float, observed: Observed | Plain, cost: int | None, body: bytes, kind: bytes) -> None:
         """Record the call and respond. now: when the response arrived. cost: as told to the client. kind: the content type."""
-        passages, attempt, start, look = self._passages, self._attempt, self._start, self._course.left
+        pipeline, attempt, prepared, look = self._pipeline, self._attempt, self._prepared, self._route.left
         price = b"" if cost is None else _COST % (dollars := b"%.9f" % (cost / NANO), dollars)
-        left, id = b"" if look is None else passages.straight.limiter.look(look, now), self._id.encode()
-        answer = _HEAD % (kind, len(body), start.told, price, left, id, id, id) + body
-        passages.over(Seen(record, attempt.record), observed, self, answer)
+        left, id = b"" if look is None else pipeline.fast_path.limiter.look(look, now), self._id.encode()
+        answer = _HEAD % (kind, len(body), prepared.told, price, left, id, id, id) + body
+        pipeline.over(Seen(record, attempt.record), observed, self, answer)
 
     def stopped(self) -> bytes:
         """A 503 response in place of its own, when the server stops without waiting for it."""
@@ -271,7 +279,7 @@ class Passage:
 
     def left(self) -> None:
         """The client has disconnected."""
-        begun, opening, attempt, passages = self._begun, self._opening, self._attempt, self._passages
+        begun, opening, attempt, pipeline = self._begun, self._opening, self._attempt, self._pipeline
         if not attempt.reservation.open or (begun is not None and begun.exchange.complete):
             return
         if begun is not None:
@@ -279,14 +287,14 @@ class Passage:
         elif opening is not None:
             opening.cancel()
         error = asyncio.CancelledError()
-        passages.straight.left(attempt, error)
-        passages.count(Observed(attempt.call, self._began, None, passages.straight.now(), error=error))
-        passages.remember(Seen(self._record(Outcome.LEFT, status=LEFT), attempt.record))
+        pipeline.fast_path.left(attempt, error)
+        pipeline.count(Observed(attempt.call, self._began, None, pipeline.fast_path.now(), error=error))
+        pipeline.remember(Seen(self._record(Outcome.LEFT, status=LEFT), attempt.record))
         if access.isEnabledFor(logging.INFO):
             self._log(LEFT)
 
     def _record(self, outcome: Outcome, **told: Any) -> Record:
-        known = self._start.record
+        known = self._prepared.record
         return replace(known, id=self._id, began=self._came, ended=time.time(), customer=self._body.user, outcome=outcome, **told)
 
     def _log(self, status: int) -> None:

@@ -92,7 +92,7 @@ class Lane(Struct, frozen=True, eq=False):
     """The configuration that it was computed for."""
 
 
-class Straight:
+class FastPath:
     """The fast path through one engine, for one event loop."""
 
     def __init__(self, engine: Engine) -> None:
