@@ -255,6 +255,8 @@ def test_keys_are_told_by_their_names_once_they_are_known() -> None:
         ("key:k1:ft:gpt:own", ("key", "k1", "ft:gpt:own")),
         ("model:user:u1:ft:gpt:own:0", ("user", "u1", "ft:gpt:own")),
         ("customer:a%3A1:1767225600", ("customer", "a:1", "")),
+        ("member:team:t1:ann:0", ("team", "t1", "ann")),
+        ("member:team:t1:ann:limits", ("team", "t1", "ann")),
     ],
 )
 def test_a_scope_is_told_by_whose_it_is_and_for_which_model(scope: str, whose: tuple[str, str, str]) -> None:

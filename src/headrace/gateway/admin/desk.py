@@ -19,6 +19,7 @@ from headrace.gateway.admin.customer_desk import CUSTOMER, CustomerDesk
 from headrace.gateway.admin.forms import TERMS, schemas_of
 from headrace.gateway.admin.health_desk import HealthDesk
 from headrace.gateway.admin.key_desk import OWN, KeyDesk
+from headrace.gateway.admin.member_desk import MemberDesk
 from headrace.gateway.admin.model_desk import ModelDesk
 from headrace.gateway.admin.organization_desk import ORGANIZATION, OrganizationDesk
 from headrace.gateway.admin.people_desk import TEAM, USER, TeamDesk, UserDesk
@@ -64,6 +65,7 @@ class AdminDesk:
             **OrganizationDesk(counter).routes(),
             **TagDesk(counter).routes(),
             **PriceDesk(counter).routes(),
+            **MemberDesk(counter).routes(),
             **SpendDesk(counter).routes(),
             **ActivityDesk(counter).routes(),
         }

@@ -12,7 +12,7 @@ import msgspec
 from headrace.calls import shape
 from headrace.errors import BadRequestError, ConfigurationError
 from headrace.gateway.callers import Role
-from headrace.gateway.keys.holders import Allowance, Holder, Terms
+from headrace.gateway.keys.holders import Allowance, Holder, Member, Terms
 from headrace.limits.limit import NANO
 from headrace.limits.money import UNITS
 
@@ -253,12 +253,24 @@ def key_shape(key: Holder, spent: int, now: float) -> dict[str, Any]:
     }
 
 
+def member_shape(member: Member) -> dict[str, Any]:
+    """A member's terms within a team, in the shape of LiteLLM's budget table."""
+    budget = member.allowance
+    return {
+        "max_budget": None if budget is None else dollars(budget.budget),
+        "budget_duration": None if budget is None else budget.duration,
+        "rpm_limit": member.rpm,
+        "tpm_limit": member.tpm,
+    }
+
+
 def team_shape(team: Holder, spent: int, now: float) -> dict[str, Any]:
     return {
         "team_id": team.id,
         "team_alias": team.name or None,
         "members_with_roles": [{"user_id": member.user, "role": member.role} for member in team.terms.members],
         "model_aliases": dict(team.terms.aliases),
+        "team_member_budget_table": None if team.terms.each_member is None else member_shape(team.terms.each_member),
         **terms_shape(team, spent, now),
     }
 

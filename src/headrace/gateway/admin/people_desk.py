@@ -26,13 +26,14 @@ from headrace.gateway.admin.forms import (
     user_shape,
 )
 from headrace.gateway.admin.key_desk import KeyDesk, reset
+from headrace.gateway.admin.memberships import EACH, allowed, memberships
 from headrace.gateway.callers import Role
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Member, Terms
 from headrace.gateway.standing import teams_of
 from headrace.runtime.sql_drivers import Connection
 
-TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked", "spend")
+TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked", "spend", *EACH)
 USER: Final = (*TERMS, "user_id", "user_alias", "auto_create_key", "teams", "spend", "key_alias", "duration", "send_invite_email")
 ROLES: Final[Mapping[Role, tuple[str, str]]] = {
     Role.ADMIN: ("Admin", "administers everything"),
@@ -41,16 +42,12 @@ ROLES: Final[Mapping[Role, tuple[str, str]]] = {
     Role.ONLOOKER: ("Internal user (sees only)", "sees what is its own, and calls no model"),
 }
 _ROLES: Final = ("user", "admin")
-_MEMBER: Final = ("role", "user_id", "user_email")
+MEMBER: Final = ("role", "user_id", "user_email")
 
 
 def member_of(given: Any, users: Iterable[Holder] = ()) -> Member:
     """A team member in LiteLLM's format: `{"role": "user", "user_id": "…"}`, or with the `user_email` of one of `users`."""
-    said = mapping("member", given)
-    check_names(said, _MEMBER)
-    role = said.get("role", "user")
-    if role not in _ROLES:
-        raise BadRequestError(f"member.role must be user or admin, got {role!r}")
+    said, role = mapping("member", given), role_of(given)
     if said.get("user_id") or not said.get("user_email"):
         return Member(text("member.user_id", said.get("user_id")), role)
     email = text("member.user_email", said["user_email"])
@@ -58,6 +55,16 @@ def member_of(given: Any, users: Iterable[Holder] = ()) -> Member:
     if found is None:
         raise not_found(f"user whose user_email is {email!r}: make one by /user/new, or name a user_id")
     return Member(found, role)
+
+
+def role_of(given: Any) -> str:
+    """The role of a team member in that format. Raises BadRequestError naming the field that is wrong."""
+    said = mapping("member", given)
+    check_names(said, MEMBER)
+    role = said.get("role", "user")
+    if role not in _ROLES:
+        raise BadRequestError(f"member.role must be user or admin, got {role!r}")
+    return str(role)
 
 
 class People:
@@ -150,10 +157,6 @@ class TeamDesk:
             "/v2/team/list": Route(("GET",), "look", self.pages),
             "/team/model/add": Route(("POST",), "admin", self.model_add),
             "/team/model/delete": Route(("POST",), "admin", self.model_delete),
-            "/team/bulk_member_add": Route(("POST",), "admin", self.members_add),
-            "/team/member_add": Route(("POST",), "admin", self.member_add),
-            "/team/member_delete": Route(("POST",), "admin", self.member_delete),
-            "/team/member_update": Route(("POST",), "admin", self.member_add),
             **{f"/team/{name}": route for name, route in blocking(self._blocked).items()},
         }
 
@@ -165,11 +168,17 @@ class TeamDesk:
         check_names(body, TEAM)
         users = await self._users.all()
         members = tuple([member_of(one, users) for one in body.get("members_with_roles") or ()])
-        return await self._shown(await self._teams.make(body, Terms(members=members)))
+        return await self._shown(await self._teams.make(body, Terms(members=members, each_member=_each(None, body))))
 
     async def update(self, question: Question) -> Any:
         check_names(question.body, TEAM)
-        team = await self._teams.change(question.body.get("team_id"), lambda team: self._teams.changed(team, question.body))
+        body = question.body
+
+        def changed(team: Holder) -> Holder:
+            team = self._teams.changed(team, body)
+            return replace(team, terms=replace(team.terms, each_member=_each(team.terms.each_member, body)))
+
+        team = await self._teams.change(body.get("team_id"), changed)
         return {"team_id": team.id, "data": await self._shown(team)}
 
     async def delete(self, question: Question) -> Any:
@@ -183,7 +192,8 @@ class TeamDesk:
             raise not_found(f"team {id!r}")
         team = await self._teams.find(id)
         keys = await self._teams.keys_of(team.id) if question.sees_all else []
-        return {"team_id": team.id, "team_info": await self._shown(team), "keys": keys, "team_memberships": []}
+        members = (await memberships(self._counter, [team]))[team.id] if question.sees_all else []
+        return {"team_id": team.id, "team_info": await self._shown(team), "keys": keys, "team_memberships": members}
 
     async def page(self, question: Question) -> Any:
         teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
@@ -191,7 +201,8 @@ class TeamDesk:
         for key in await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY)) if teams else ():
             keys[key.team].append(key)
         shown = await self._counter.all_shown(teams, team_shape)
-        told = [{"team_memberships": [], "keys": await self._counter.all_shown(keys[team.id], key_shape)} for team in teams]
+        members = await memberships(self._counter, teams)
+        told = [{"team_memberships": members[team.id], "keys": await self._counter.all_shown(keys[team.id], key_shape)} for team in teams]
         return [{**one, **more} for one, more in zip(shown, told, strict=True)]
 
     async def pages(self, question: Question) -> Any:
@@ -223,36 +234,20 @@ class TeamDesk:
 
         return await self._shown(await self._teams.change(question.body.get("team_id"), changed))
 
-    async def members_add(self, question: Question) -> Any:
-        """Add several `members` at once."""
-        check_names(question.body, ("team_id", "members"))
-        return await self.member_add(
-            replace(question, body={"team_id": question.body.get("team_id"), "member": question.body.get("members")})
-        )
-
-    async def member_add(self, question: Question) -> Any:
-        body = question.body
-        check_names(body, ("team_id", "member", *_MEMBER))
-        given = body.get("member") or {name: body[name] for name in _MEMBER if name in body}
-        users = await self._users.all()
-        added = [member_of(one, users) for one in (given if isinstance(given, list) else [given])]
-        return await self._members(question, frozenset(member.user for member in added), added)
-
-    async def member_delete(self, question: Question) -> Any:
-        return await self._members(question, frozenset([text("user_id", question.body.get("user_id"))]), [])
-
-    async def _members(self, question: Question, out: frozenset[str], come: list[Member]) -> Any:
-        def how(team: Holder) -> Holder:
-            stay = [member for member in team.terms.members if member.user not in out]
-            return replace(team, terms=replace(team.terms, members=(*stay, *come)), updated=self._counter.clock())
-
-        return await self._shown(await self._teams.change(question.body.get("team_id"), how))
-
     async def _blocked(self, question: Question, blocked: bool) -> Any:
         now = self._counter.clock()
         return await self._shown(
             await self._teams.change(question.body.get("team_id"), lambda team: replace(team, blocked=blocked, updated=now))
         )
+
+
+def _each(had: Member | None, body: Mapping[str, Any]) -> Member | None:
+    """A team's terms for each member, changed by a body; None for none."""
+    changed = allowed(had or NOBODY, body, EACH)
+    return None if changed == NOBODY else changed
+
+
+NOBODY: Final = Member("")
 
 
 def _is_wanted(team: Holder, query: Mapping[str, str]) -> bool:

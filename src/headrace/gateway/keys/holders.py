@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from headrace.errors import ConfigurationError
 from headrace.limits.limit import NANO, limits_of
@@ -31,21 +32,15 @@ class Kind(enum.Enum):
     """All calls together, and each end user without terms of its own: the periods in which they are counted. Has no key."""
     MODEL = "model"
     """Not a holder: a holder's budget for one model, in the sums of what was spent."""
+    MEMBER = "member"
+    """Not a holder: a user's budget within a team, in the same sums."""
 
 
 LIMITS: Final = ("rpm", "tpm", "rpd", "tpd", "max_parallel_requests")
 
 
-class Member(Struct, frozen=True):
-    """A member of a team."""
-
-    user: str
-    role: str = "user"
-    """`user` or `admin`."""
-
-
 class Allowance(Struct, frozen=True):
-    """The budget for one model."""
+    """A budget for one model, or for one member of a team."""
 
     budget: int
     """Nano-dollars per period."""
@@ -58,6 +53,23 @@ class Allowance(Struct, frozen=True):
             return 0.0, math.inf
         length = budget_of(self.budget / NANO, self.duration, "terms").window
         return now // length * length, now // length * length + length
+
+
+class Member(Struct, frozen=True, omit_defaults=True):
+    """A member of a team."""
+
+    user: str
+    role: str = "user"
+    """`user` or `admin`."""
+    allowance: Allowance | None = None
+    """The budget within the team; None for the team's budget of each member."""
+    rpm: int | None = None
+    tpm: int | None = None
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits within the team, by their names in the Router."""
+        return {name: limit for name, limit in (("rpm", self.rpm), ("tpm", self.tpm)) if limit is not None}
 
 
 class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,6 +95,8 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: Mapping[str, Any] = {}
     members: tuple[Member, ...] = ()
     """The members of a team."""
+    each_member: Member | None = None
+    """The budget and limits of a team's users who have none of their own within it."""
     model_rpm: Mapping[str, int] = {}
     """Limits and budgets of single models, by name or pattern."""
     model_tpm: Mapping[str, int] = {}
@@ -128,9 +142,18 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
         given = {"rpm": self.model_rpm.get(model), "tpm": self.model_tpm.get(model)}
         return {name: amount for name, amount in given.items() if amount is not None}
 
+    def within(self, user: str) -> Member:
+        """A user's terms within the team, a member or not."""
+        own, each = next((one for one in self.members if one.user == user), Member(user)), self.each_member
+        if each is None:
+            return own
+        limits = {"rpm": each.rpm if own.rpm is None else own.rpm, "tpm": each.tpm if own.tpm is None else own.tpm}
+        return replace(own, allowance=own.allowance or each.allowance, **limits)
+
     def ends_at(self, now: float) -> float:
         """When the first of its current budget periods ends."""
-        return min([self.period_at(now)[1], *[one.period_at(now)[1] for one in self.model_budgets.values()]])
+        members = [one.allowance for one in (*self.members, self.each_member) if one is not None and one.allowance is not None]
+        return min([self.period_at(now)[1], *[one.period_at(now)[1] for one in (*self.model_budgets.values(), *members)]])
 
     @property
     def period(self) -> float:
@@ -188,7 +211,16 @@ def of_row(row: Mapping[str, Any]) -> Holder:
 
 def scope_of(kind: Kind, id: str) -> str:
     """The scope's name. Ids are escaped, as colons separate the parts of the name and callers choose the ids of end users."""
-    return f"{kind.value}:{id.replace('%', '%25').replace(':', '%3A')}"
+    return f"{kind.value}:{_escaped(id)}"
+
+
+def _escaped(id: str) -> str:
+    return id.replace("%", "%25").replace(":", "%3A")
+
+
+def member_id(team: str, user: str) -> str:
+    """The id of a user's budget within a team, in the sums of what was spent."""
+    return f"{scope_of(Kind.TEAM, team)}:{_escaped(user)}"
 
 
 def budget_id(kind: Kind, id: str, model: str) -> str:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from headrace.errors import Kind as Failing
 from headrace.gateway.callers import ADMIN, Caller, Role, is_named
 from headrace.gateway.keys import everybody, table
-from headrace.gateway.keys.holders import Holder, Kind, Terms, budget_id, scope_of
+from headrace.gateway.keys.holders import Holder, Kind, Terms, budget_id, member_id, scope_of
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.tokens import PREFIX, hash_of
 from headrace.gateway.requests import refusal
@@ -195,7 +195,7 @@ class Keyring:
             raise refusal(403, Failing.PERMISSION, f"there is no team {who.team!r} here, which the token names")
         found = self._with_all(found)
         now = self._clock()
-        caller = await self._caller(found, now)
+        caller = await self._caller(found, now, who.user)
         models = (*caller.models, *who.models)
         caller = replace(caller, name=who.email or who.user, user=who.user, role=who.role or caller.role, models=models, routes=who.routes)
         return self._remember(hash, found, caller, min(who.ends, now + PEOPLE), forgotten)
@@ -216,10 +216,14 @@ class Keyring:
             self._known.popitem(last=False)
         return known
 
-    async def _caller(self, found: tuple[Holder, ...], now: float) -> Caller:
+    async def _caller(self, found: tuple[Holder, ...], now: float, named: str = "") -> Caller:
+        """named: the user named by a token, who need not be in the database."""
         scopes = [scope for holder in found for scope in await self._scopes(holder, now)]
         model_scopes = [pair for holder in found for pair in await self._model_scopes(holder, now)]
         by_kind = {holder.kind: holder for holder in found}
+        user = by_kind[Kind.USER].id if Kind.USER in by_kind else named or (found[0].user if found else "")
+        if user and Kind.TEAM in by_kind:
+            scopes += await self._member_scopes(by_kind[Kind.TEAM], user, now)
         key = by_kind.get(Kind.KEY)
         own = found[0] if found else None
         self._secret = self._secret or await self._database.read(table.sealing)
@@ -228,7 +232,7 @@ class Keyring:
             name="" if own is None else own.name,
             team=by_kind[Kind.TEAM].id if Kind.TEAM in by_kind else "" if own is None else own.team,
             team_name=by_kind[Kind.TEAM].name if Kind.TEAM in by_kind else "",
-            user=by_kind[Kind.USER].id if Kind.USER in by_kind else "" if own is None else own.user,
+            user=user,
             role=_role(found),
             models=tuple([names for holder in found if (names := _names(holder))]),
             aliases={alias: model for holder in reversed(found) for alias, model in holder.terms.aliases.items()},
@@ -353,6 +357,20 @@ class Keyring:
             scopes.append((name, await self._budget(period, allowance.budget)))
         return scopes
 
+    async def _member_scopes(self, team: Holder, user: str, now: float) -> list[str]:
+        """The scopes with a user's limits and budget within a team."""
+        member, id = team.terms.within(user), member_id(team.id, user)
+        scopes, (own, periods) = [], self._own.setdefault((team.kind, team.id), (set(), set()))
+        if member.limits:
+            scope = f"{Kind.MEMBER.value}:{id}:limits"
+            self._place(scope, member.limits)
+            own.add(scope)
+            scopes.append(scope)
+        if member.allowance is not None:
+            periods.add((Kind.MEMBER, id))
+            scopes.append(await self._budget((Kind.MEMBER, id, member.allowance.period_at(now)[0]), member.allowance.budget))
+        return scopes
+
     def _place(self, scope: str, limits: Mapping[str, Any]) -> None:
         if self._placed.get(scope) != limits:
             self._router.add_scope(scope, **limits)
@@ -450,7 +468,7 @@ class Keyring:
 
 
 def budget_scope(kind: Kind, id: str, began: float) -> str:
-    whose = f"{kind.value}:{id}" if kind is Kind.MODEL else scope_of(kind, id)
+    whose = f"{kind.value}:{id}" if kind in (Kind.MODEL, Kind.MEMBER) else scope_of(kind, id)
     return f"{whose}:{began:.0f}"
 
 

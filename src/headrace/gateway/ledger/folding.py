@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from headrace.gateway.callers import is_named
 from headrace.gateway.keys import everybody
-from headrace.gateway.keys.holders import Kind, Terms, budget_id
+from headrace.gateway.keys.holders import Kind, Terms, budget_id, member_id
 from headrace.gateway.ledger import rows
 from headrace.gateway.ledger.journal import lines, orphans, unframed
 from headrace.gateway.records import Record
@@ -171,6 +171,9 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
             else:
                 for began, cost in _by_period(theirs, own.period_at).items():
                     spent[kind, id, began] += cost
+            if kind is Kind.TEAM and own is not None and caller[2] and (within := own.within(caller[2]).allowance) is not None:
+                for began, cost in _by_period(theirs, within.period_at).items():
+                    spent[Kind.MEMBER, member_id(id, caller[2]), began] += cost
             for name, allowance in own.model_budgets.items() if own is not None else ():
                 named = [record for record in theirs if is_named(name, record.model, record.group)]
                 for began, cost in _by_period(named, allowance.period_at).items():

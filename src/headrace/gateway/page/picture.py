@@ -74,10 +74,11 @@ class Picture(Struct, frozen=True, eq=False):
 
 
 def holder_of(scope: str) -> tuple[str, str, str]:
-    """Kind and id of the holder of a gateway's scope, and the single model that it limits; "" for all models."""
-    kind, id, *more = [*scope.removeprefix("model:").split(":"), ""]
+    """Kind and id of the holder of a gateway's scope, and the single model or member that it limits; "" for all."""
+    kind, id, *more = [*scope.removeprefix("model:").removeprefix("member:").split(":"), ""]
     more = more[:-1]
-    if scope.startswith("model:") or (len(more) == 1 and more[0].isdecimal()):  # a budget: its last part is the start of the period
+    period = scope.startswith(("model:", "member:")) or (len(more) == 1 and more[0].isdecimal())
+    if period:  # the last part of a budget is the start of its period
         more = more[:-1]
     return kind, unquote(id), ":".join(more)
 
