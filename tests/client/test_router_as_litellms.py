@@ -66,7 +66,7 @@ def test_a_fallback_with_options_of_its_own_is_asked_with_them(client: Client, u
     [
         ("b", "fallbacks must be a list"),
         ([3], r"fallbacks\[0\] must be a model group's name"),
-        ([{"a": "b"}], r"fallbacks\[0\]: what stands"),
+        ([{"a": "b"}], r"fallbacks\[0\]: the fallbacks of a group"),
     ],
 )
 def test_fallbacks_in_no_form_at_all_are_refused_by_place(client: Client, fallbacks: Any, message: str) -> None:

@@ -409,7 +409,7 @@ def test_streamed_responses_of_a_router_have_ids_that_lead_back(client: Client, 
 def test_ids_that_lead_nowhere_are_refused_by_name(client: Client, upstream: Upstream) -> None:
     upstream.answer(Reply(ANSWER))
     router = router_of(upstream, "openai/gpt-5")
-    with pytest.raises(headrace.BadRequestError, match="response_id does not say which deployment"):
+    with pytest.raises(headrace.BadRequestError, match="response_id does not name the deployment"):
         client.call("get_responses", "resp_1", on=router)
     assert client.call("get_responses", "resp_1", model="gpt", on=router).output_text == "hello"
     gone = client.call("responses", "hi", "gpt", on=router_of(upstream, "openai/other")).id
@@ -468,8 +468,8 @@ def test_an_answer_says_what_the_provider_was_not_told(client: Client, upstream:
     upstream.answer(Reply(CHAT))
     answer = client.call("anthropic_messages", 9, [*SEARCHED], "groq/llama", service_tier="auto")
     assert answer._hidden_params["left_out"] == ["service_tier", "messages[1].content[1]", "messages[1].content[0]"]
-    assert [record.getMessage() for record in caplog.records if "was not told" in record.getMessage()] == [
-        "groq/llama was not told service_tier, messages[1].content[1], messages[1].content[0]: its dialect has no word for it"
+    assert [record.getMessage() for record in caplog.records if "was not sent" in record.getMessage()] == [
+        "groq/llama was not sent service_tier, messages[1].content[1], messages[1].content[0]: its dialect cannot express it"
     ]
 
 

@@ -14,7 +14,7 @@ MISSING: Final = {
     "vector stores are not supported": "vector_store_file_list avector_store_file_delete vector_store_file_create",
     "fine-tuning is not supported": "create_fine_tuning_job alist_fine_tuning_jobs",
     "threads and assistants are not supported; use responses": "get_assistants acreate_assistants",
-    "the gateway passes requests on": "llm_passthrough_route allm_passthrough_route",
+    "use the gateway's pass-through endpoints": "llm_passthrough_route allm_passthrough_route",
     "register_provider and CustomLLM add providers": """llms.vertex_ai.gemini.transformation llms.vertex_ai.common_utils.VertexAIError
         llms.fireworks_ai.chat.transformation.FireworksAIConfig llms.anthropic.chat.transformation.AnthropicConfig
         llms.chatgpt.authenticator.Authenticator""",

@@ -170,4 +170,4 @@ def test_a_session_whose_words_nobody_sees_is_refused_by_the_rule_s_name(address
     with pytest.raises(InvalidStatus) as refused:
         connect(address.replace("http", "ws") + "/v1/realtime?model=o", additional_headers={"authorization": f"Bearer {KEY}"})
     assert refused.value.response.status_code == 400
-    assert b"the guardrail 'pii' holds for every call" in (refused.value.response.body or b"")
+    assert b"the guardrail 'pii' applies to this call" in (refused.value.response.body or b"")

@@ -81,8 +81,8 @@ def test_empty_lines_are_no_jobs() -> None:
         ('{"model": "m", "input_tokens": -1}', "line 2: input_tokens must be a whole number"),
         ('{"model": "m", "input_tokens": "many"}', "line 2: input_tokens must be a whole number"),
         ('{"model": "m", "input_tokens": 1, "max_tokens": 1.5}', "line 2: max_tokens must be a whole number"),
-        ('{"model": "m", "input_tokens": 1, "at": -3}', "line 2: at must be seconds"),
-        ('{"model": "m", "input_tokens": 1, "at": "noon"}', "line 2: at must be seconds"),
+        ('{"model": "m", "input_tokens": 1, "at": -3}', "line 2: at must be a number of seconds"),
+        ('{"model": "m", "input_tokens": 1, "at": "noon"}', "line 2: at must be a number of seconds"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(line: str | bytes, told: str) -> None:

@@ -253,9 +253,9 @@ def test_asking_for_less_is_offered_where_unwritten_answers_take_room(profile: s
     """10,000 tokens a minute, calls of 100 and 1,000 that write 60: with 100 instead of 1,000 five times as many fit."""
     places, jobs = fleet({"rpm": 6000, "tpm": 10_000}, profile=profile), same(60, most=1000)
     found = asked(places, jobs)
-    assert ("max_tokens 100 (99 in 100 answers are no longer)" in found) is offered
+    assert ("max_tokens 100 (99 in 100 responses are no longer)" in found) is offered
     if profile == "cerebras":
-        assert found["max_tokens 100 (99 in 100 answers are no longer)"] < forecast(places, jobs).finish / 3
+        assert found["max_tokens 100 (99 in 100 responses are no longer)"] < forecast(places, jobs).finish / 3
 
 
 def test_asking_for_less_is_not_offered_where_requests_bind_or_little_is_asked_for() -> None:

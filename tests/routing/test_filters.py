@@ -43,7 +43,7 @@ def test_tags_choose_and_the_default_is_for_all_others(tags: list[str], any_tag:
 def test_without_a_default_calls_without_tags_go_to_deployments_without() -> None:
     members = [TAGGED[0], TAGGED[3]]
     assert ids(members, Wants(), by_tags=True) == ["plain"]
-    with pytest.raises(BadRequestError, match="no deployment of 'gpt' is for tags unheard-of"):
+    with pytest.raises(BadRequestError, match="no deployment of 'gpt' accepts tags unheard-of"):
         ids(members, Wants(frozenset(["unheard-of"])), by_tags=True)
 
 
@@ -65,7 +65,7 @@ def test_a_prompt_goes_where_the_window_is_large_enough() -> None:
     assert ids(members, Wants(tokens=5000), window=True) == ["large", "unknown"]
     known = deployment("known", model="openai/gpt-4o")
     assert ids([known], Wants(tokens=100_000), window=True) == ["known"]
-    with pytest.raises(ContextWindowExceededError, match="about 200000 tokens, and its largest window 128000"):
+    with pytest.raises(ContextWindowExceededError, match="about 200000 tokens, and the largest context window is 128000"):
         ids([known], Wants(tokens=200_000), window=True)
 
 

@@ -241,7 +241,7 @@ def _its_arguments_count() -> None:
     ):
         with pytest.raises(ConfigurationError, match=said):
             stage.open(stage.deployment("a"), routing_strategy="latency-based-routing", routing_strategy_args=arguments)
-    with pytest.raises(ConfigurationError, match="ttl is not for 'usage-based-routing-v2'"):
+    with pytest.raises(ConfigurationError, match="ttl does not apply to 'usage-based-routing-v2'"):
         stage.open(stage.deployment("a"), routing_strategy="usage-based-routing-v2", routing_strategy_args={"ttl": 60})
 
 
@@ -264,7 +264,7 @@ def _groups_of_groups_have_a_strategy_of_their_own() -> None:
     assert stage.by("b") == 10
     with pytest.raises(ConfigurationError, match=r"routing_groups: 'both' names 'c', which no deployment serves; known: 'a', 'b'"):
         two(groups=("a", "b"), routing_groups=[{**weighted, "models": ["a", "c"]}])
-    with pytest.raises(ConfigurationError, match=r"routing_groups\[0\].model_priorities must give each of 'a', 'b' its number"):
+    with pytest.raises(ConfigurationError, match=r"routing_groups\[0\].model_priorities must have a number for each of 'a', 'b'"):
         two(groups=("a", "b"), routing_groups=[{**group, "model_priorities": {"a": 1}}])
 
 
@@ -378,7 +378,7 @@ def _the_log_tells_of_every_call() -> None:
         logger.handlers[:] = before[1]
     told = [message for level, message in seen if level == "INFO"]
     assert len(told) == 2
-    assert told[0].startswith("gpt by a after")
+    assert told[0].startswith("gpt on a after")
     with pytest.raises(ConfigurationError, match="debug_level must be 'INFO' or 'DEBUG'"):
         two(debug_level="LOUD")
 

@@ -112,7 +112,7 @@ def test_calls_with_a_tag_spend_its_budget_and_others_go_on() -> None:
 
 def test_a_provider_without_known_prices_is_refused_at_construction() -> None:
     stage = Stage(provider("a"))
-    with pytest.raises(ConfigurationError, match=r"provider_budget_config\['openai'\]: .* no price is known of openai/gpt-sim"):
+    with pytest.raises(ConfigurationError, match=r"provider_budget_config\['openai'\]: .* no price is known for openai/gpt-sim"):
         stage.open(stage.deployment("a"), provider_budget_config={"openai": {"budget_limit": 1}})
 
 

@@ -202,7 +202,7 @@ class ResponseCache:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            warn(f"{self!r} does not work ({type(error).__name__}); calls are made without it")
+            warn(f"{self!r} failed ({type(error).__name__}); calls are made without it for now")
 
     def __repr__(self) -> str:
         return f"<Cache {self._store!r}>"

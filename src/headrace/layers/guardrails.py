@@ -193,7 +193,7 @@ class Guardrails:
     def check_session(self, call: Call) -> None:
         """Raises ContentPolicyViolationError for a session, whose content cannot be inspected, if a rule applies to it."""
         if rules := self._of(call):
-            message = f"the guardrail {rules[0].name!r} holds for every call, and what is said in a session cannot be looked at"
+            message = f"the guardrail {rules[0].name!r} applies to this call, and the content of a session cannot be inspected"
             raise ContentPolicyViolationError.of(Failure(Kind.CONTENT_POLICY, message, status=400, code="guardrail"))
 
     def _of(self, call: Call) -> list[Rule]:

@@ -99,12 +99,14 @@ class Metrics:
         self._series: dict[tuple[str | None, ...], _Series] = {}
         self._models: set[str] = set()
         made: dict[str, Any] = {"registry": self.registry, "namespace": prefix}
-        self._calls = Counter("calls", "Calls by what they came to: ok, left, or the kind of failure.", (*_WHO, "outcome"), **made)
-        self._tokens = Counter("tokens", "Tokens used; cached and reasoning ones are part of input and output.", (*_WHO, "kind"), **made)
-        self._cost = Counter("cost_dollars", "What answers cost, where prices are known.", _WHO, **made)
-        self._seconds = Histogram("call_seconds", "Whole calls, their waiting and retries included.", _WHO, buckets=LATENCIES, **made)
-        self._first = Histogram("first_token_seconds", "To a stream's first chunk.", _WHO, buckets=FIRST_TOKENS, **made)
-        self._waited = Histogram("queue_wait_seconds", "In line for room under a limit.", _WHO, buckets=WAITS, **made)
+        self._calls = Counter("calls", "Calls by outcome: ok, cached, left, or the kind of failure.", (*_WHO, "outcome"), **made)
+        self._tokens = Counter("tokens", "Tokens used; cached and reasoning tokens are part of input and output.", (*_WHO, "kind"), **made)
+        self._cost = Counter("cost_dollars", "Cost of responses, where prices are known.", _WHO, **made)
+        self._seconds = Histogram(
+            "call_seconds", "Duration of whole calls, including queueing and retries.", _WHO, buckets=LATENCIES, **made
+        )
+        self._first = Histogram("first_token_seconds", "Time to a stream's first chunk.", _WHO, buckets=FIRST_TOKENS, **made)
+        self._waited = Histogram("queue_wait_seconds", "Time in the queue for room under a limit.", _WHO, buckets=WAITS, **made)
         self._routers = _Routers(prefix)
         self.registry.register(self._routers)
 
@@ -292,11 +294,11 @@ class _Routers(Collector):
             return GaugeMetricFamily(f"{self._prefix}_{name}", help, labels=labels)
 
         return {
-            "depth": gauge("queue_depth", "Calls in line.", "model"),
-            "flying": gauge("in_flight", "Calls that a deployment is at.", "deployment"),
-            "limit": gauge("limit", "A limit's size.", "deployment", "limit"),
-            "headroom": gauge("limit_headroom", "What is left of a limit now, in its unit.", "deployment", "limit"),
-            "cooldown": gauge("cooldown_seconds", "For how long a deployment rests still; 0 while it serves.", "deployment"),
+            "depth": gauge("queue_depth", "Calls in the queue.", "model"),
+            "flying": gauge("in_flight", "Calls in flight at a deployment.", "deployment"),
+            "limit": gauge("limit", "Size of a limit.", "deployment", "limit"),
+            "headroom": gauge("limit_headroom", "Unused part of a limit now, in its unit.", "deployment", "limit"),
+            "cooldown": gauge("cooldown_seconds", "Remaining cooldown of a deployment; 0 while it serves.", "deployment"),
         }
 
 

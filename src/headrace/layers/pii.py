@@ -71,7 +71,7 @@ class PII(Guardrail):
         if isinstance(kinds, str) or (unknown := [kind for kind in kinds if kind not in KINDS]):
             raise ConfigurationError(f"kinds must be some of {', '.join(KINDS)}; got {kinds if isinstance(kinds, str) else unknown[0]!r}")
         if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
-            raise ConfigurationError(f"region must be a country's two letters, such as 'US'; got {region!r}")
+            raise ConfigurationError(f"region must be a country's two-letter code, such as 'US'; got {region!r}")
         self._kinds, self._region = tuple(kinds), region
 
     def find(self, text: str) -> Iterable[Finding]:

@@ -49,7 +49,7 @@ class Secrets(Guardrail):
     def __init__(self, *, kinds: Sequence[str] | None = None, **options: Any) -> None:
         super().__init__(**options)
         if kinds is not None and (isinstance(kinds, str) or not set(kinds) <= known()):
-            raise ConfigurationError(f"kinds must be a list of some of {', '.join(sorted(known()))}")
+            raise ConfigurationError(f"kinds must be a list of one or more of {', '.join(sorted(known()))}")
         self._patterns = [(kind, form) for kind, form in patterns() if kinds is None or kind in kinds]
 
     def find(self, text: str) -> Iterable[Finding]:

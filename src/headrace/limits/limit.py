@@ -64,7 +64,7 @@ class Charge(Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if self.input < self.cached or self.cached < 0 or self.max_output < 0 or self.requests < 0 or self.money < 0:
-            raise ConfigurationError(f"a charge cannot be negative, nor more of it cached than there is: {self!r}")
+            raise ConfigurationError(f"a charge cannot be negative, nor have more cached than input tokens: {self!r}")
 
 
 class Used(Struct, frozen=True, gc=False):

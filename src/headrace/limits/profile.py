@@ -46,9 +46,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be a positive number, got {value!r}")
         if not all(0 < window < 60 for window in self.windows):
-            raise ValueError(f"windows must be seconds between 0 and 60, shorter than the minute they cut up; got {self.windows!r}")
+            raise ValueError(f"windows must be between 0 and 60 seconds, shorter than the minute that they divide; got {self.windows!r}")
         if self.windows and self.request_burst is not None:
-            raise ValueError("windows and request_burst contradict each other: requests are counted in windows, or they fill a bucket")
+            raise ValueError("windows and request_burst contradict each other: a provider counts requests in windows or in a bucket")
         if self.accounting == "post" and self.estimate == "max":
             raise ValueError('accounting = "post" and estimate = "max" contradict each other: max_tokens is not taken on arrival')
 

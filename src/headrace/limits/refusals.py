@@ -42,7 +42,7 @@ def never(group: Group, waiting: Waiting) -> HeadraceError | None:
 def _never_fits(group: str, meter: Meter, cost: float) -> NeverFits:
     label = meter.limit.label
     message = (
-        f"{group}: the call is larger than a whole limit: it needs {cost:.0f} {meter.limit.unit.value}, and "
+        f"{group}: the call exceeds a whole limit: it needs {cost:.0f} {meter.limit.unit.value}, and "
         f"{label} allows {meter.whole:.0f}. Ask for fewer tokens (max_tokens), or raise {label}"
     )
     return NeverFits.of(Failure(Kind.NEVER_FITS, message, model=group))
@@ -73,7 +73,7 @@ def _spent(group: Group, waiting: Waiting, now: float) -> Meter | None:
 
 def out_of_money(group: str, meter: Meter, wait: float) -> BudgetExceededError:
     spent, amount = meter.used / NANO, meter.limit.amount / NANO
-    message = f"{group}: {meter.limit.label} is spent: ${spent:.6g} of ${amount:.6g}, and the most this call can cost is more than the rest"
+    message = f"{group}: {meter.limit.label} is spent: ${spent:.6g} of ${amount:.6g}, and this call may cost more than the rest"
     return BudgetExceededError.of(Failure(Kind.BUDGET, message, model=group, retry_after=wait))
 
 
@@ -86,7 +86,7 @@ def no_room(deployment: str, spent: Meter | None, binding: Meter | None, wait: f
 
 
 def line_is_full(group: Group, waiting: Waiting, now: float, call_cost: float) -> QueueFull:
-    message = f"{group.name}: {group.line.length} calls wait already, no more are taken (max_queue)"
+    message = f"{group.name}: {group.line.length} calls are waiting already, the most that max_queue allows"
     return QueueFull.of(Failure(Kind.QUEUE_FULL, message, model=group.name, retry_after=estimate(group, waiting, now, call_cost)[0]))
 
 

@@ -53,7 +53,7 @@ def named(model: str, provider: str | None = None) -> tuple[str, Facts] | None:
 def unmapped(model: str, provider: str | None = None) -> NotFoundError:
     """The error for an unknown model, in the words that litellm's users search for."""
     return NotFoundError(
-        f"This model isn't mapped yet: {model!r}. Describe it: register_model({{{model!r}: {{'input_cost_per_token': …, "
+        f"This model isn't mapped yet: {model!r}. Register it: register_model({{{model!r}: {{'input_cost_per_token': …, "
         "'output_cost_per_token': …, 'max_input_tokens': …}})",
         model,
         provider or "",
@@ -71,7 +71,7 @@ def register_model(model_cost: Mapping[str, Mapping[str, Any]] | str) -> dict[st
         try:
             given = msgspec.json.decode(given)
         except msgspec.DecodeError:
-            raise BadRequestError("register_model takes a mapping of models or its JSON text; an address is not fetched") from None
+            raise BadRequestError("register_model takes a mapping of models or its JSON text; URLs are not fetched") from None
     if not isinstance(given, Mapping):
         raise BadRequestError(f"register_model takes a mapping of names to facts, got {type(given).__name__}")
     for name, facts in given.items():

@@ -242,5 +242,5 @@ def _count(fields: Mapping[str, Any], name: str) -> int | None:
 def _seconds(row: Mapping[str, Any]) -> float:
     value = row.get("at", 0.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ConfigurationError(f"at must be seconds after the beginning, got {value!r}")
+        raise ConfigurationError(f"at must be a number of seconds after the start, got {value!r}")
     return float(value)

@@ -95,7 +95,7 @@ def _asking_less(fleet: Fleet, found: Forecast, short: Sequence[LimitUse]) -> li
     enough = max(STEP, -(-found.long_answer // STEP) * STEP)
     if enough > WORTHWHILE * found.reserved or not any(_reserves(place, held) for held in short for place in fleet.places):
         return []
-    return [Change(f"max_tokens {enough} (99 in 100 answers are no longer)", fleet, enough)]
+    return [Change(f"max_tokens {enough} (99 in 100 responses are no longer)", fleet, enough)]
 
 
 def _reserves(place: Place, held: LimitUse) -> bool:

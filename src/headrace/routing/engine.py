@@ -252,7 +252,7 @@ class Engine:
             return group
         deployment = self.fleet.plan.deployments.get(call.deployment)
         if deployment is None:
-            raise BadRequestError("what is asked for is kept by a deployment that this Router no longer has", call.model)
+            raise BadRequestError("the requested object is stored by a deployment that this Router no longer has", call.model)
         return deployment.group
 
     def _lasts(self, call: Call) -> bool:

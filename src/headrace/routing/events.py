@@ -13,7 +13,7 @@ from headrace.limits import Availability
 
 LOGGER: Final = "headrace"
 DEBUG: Final = 10
-SETTLED: Final = "%s by %s after %.3f s in line: %s"
+SETTLED: Final = "%s on %s after %.3f s in the queue: %s"
 
 
 EventKind: TypeAlias = Literal["queued", "sent", "settled", "refused"]
@@ -127,7 +127,7 @@ def log_settled(record: Mapping[str, Any], group: str, error: BaseException | No
 def log_left_out(names: Sequence[str], provider: str, model: str) -> None:
     """Log at DEBUG which parameters a translated request could not express."""
     if "logging" in sys.modules and (logger := _logger()).isEnabledFor(DEBUG):
-        logger.debug("%s/%s was not told %s: its dialect has no word for it", provider, model, ", ".join(names))
+        logger.debug("%s/%s was not sent %s: its dialect cannot express it", provider, model, ", ".join(names))
 
 
 def warn(message: str) -> None:

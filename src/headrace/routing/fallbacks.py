@@ -140,4 +140,4 @@ def given_with(call: Call) -> dict[str, Mapping[str, Any]]:
 
 
 def _listed(names: Any) -> tuple[str, ...]:
-    return tuple(_names(names, "what stands behind a group"))
+    return tuple(_names(names, "the fallbacks of a group"))

@@ -70,7 +70,7 @@ def fitting(members: Sequence[Deployment], wants: Wants, *, by_tags: bool, any_t
     found = [member for member in members if not member.blocked and _team(member, wants) and _region(member, wants)]
     found = _tagged(found, wants, any_tag) if by_tags else found
     if not found:
-        raise BadRequestError(f"no deployment of {members[0].group!r} is for {_said(wants)}")
+        raise BadRequestError(f"no deployment of {members[0].group!r} accepts {_said(wants)}")
     return _large_enough(found, wants.tokens) if window else found
 
 
@@ -98,7 +98,9 @@ def _large_enough(members: Sequence[Deployment], tokens: int) -> list[Deployment
     found = [member for member in members if tokens <= (windows[member.id] or tokens)]
     if not found:
         most = max(window for window in windows.values() if window)
-        raise ContextWindowExceededError(f"{members[0].group!r}: the prompt has about {tokens} tokens, and its largest window {most}")
+        raise ContextWindowExceededError(
+            f"{members[0].group!r}: the prompt has about {tokens} tokens, and the largest context window is {most}"
+        )
     return found
 
 

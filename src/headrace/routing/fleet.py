@@ -257,7 +257,7 @@ class Fleet:
         except AuthenticationError as error:
             if not self._settings.keyless:
                 raise
-            warn(f"deployment {deployment.group!r}: {error.message}; until then its provider will refuse calls")
+            warn(f"deployment {deployment.group!r}: {error.message}; until then its provider will refuse all calls")
             return destination(model, {**deployment.control, "api_key": NO_KEY})
 
     def _place(self, member: Member) -> Place:

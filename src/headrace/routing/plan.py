@@ -363,8 +363,8 @@ def _price_for_budget(model: str, where: str) -> Rates:
     price = _price_known_of(model)
     if price is None:
         raise ConfigurationError(
-            f"{where}.max_budget needs prices to count with, and none are known of {model!r}: give input_cost_per_token and "
-            "output_cost_per_token in litellm_params, or the base_model it is"
+            f"{where}.max_budget needs prices, and none are known for {model!r}: give input_cost_per_token and "
+            "output_cost_per_token in litellm_params, or its base_model"
         )
     return price
 
@@ -440,7 +440,7 @@ def _joined(joint: Mapping[str, Joint], groups: Mapping[str, list[Deployment]]) 
     """The deployments of each routing group."""
     for name, group in joint.items():
         if name in groups:
-            raise ConfigurationError(f"routing_groups: {name!r} is the name of a model group as well; give the routing group another")
+            raise ConfigurationError(f"routing_groups: {name!r} is also the name of a model group; give the routing group another name")
         for model in group.models:
             if model not in groups:
                 raise ConfigurationError(f"routing_groups: {name!r} names {model!r}, which no deployment serves; known: {_list(groups)}")

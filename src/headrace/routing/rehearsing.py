@@ -25,7 +25,7 @@ _FIRST_ONLY: Final = frozenset({*FAILURES, "mock_timeout"})
 def rehearsed(call: Call) -> HeadraceError | None:
     """The simulated failure that the caller asked for; None if there is none."""
     cls = next((cls for name, cls in FAILURES.items() if call.control.get(name)), None)
-    return None if cls is None else cls(message="this failure was asked for, to see what stands behind", model=call.model, llm_provider="")
+    return None if cls is None else cls(message="simulated failure, to test fallbacks", model=call.model, llm_provider="")
 
 
 def earnest(call: Call) -> Call:

@@ -58,6 +58,6 @@ def scope_names(value: Any) -> tuple[str, ...]:
 
 def unpriced(group: str, models: Iterable[str]) -> ConfigurationError:
     return ConfigurationError(
-        f"{group}: a budget applies to this call, and no price is known of {', '.join(sorted(models))}: give input_cost_per_token and "
-        "output_cost_per_token in litellm_params (0 where it costs nothing), or the base_model it is"
+        f"{group}: a budget applies to this call, and no price is known for {', '.join(sorted(models))}: give input_cost_per_token and "
+        "output_cost_per_token in litellm_params (0 if it is free), or its base_model"
     )

@@ -192,7 +192,7 @@ def _kept(response_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
     model = given.pop("model", None)
     if model is None and (not isinstance(response_id, str) or read_id(response_id) is None):
         raise BadRequestError(
-            "response_id does not say which deployment keeps the response: give an id that a Router gave out, or model= with the "
+            "response_id does not name the deployment that stores the response: give an id that a Router returned, or model= with the "
             "group of the deployment"
         )
     return {"model": model or "-", "prompt": None, "stream": False, "options": given, "place": {"id": response_id}}

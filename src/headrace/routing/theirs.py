@@ -13,12 +13,12 @@ ROUTERS: Final[Mapping[str, str]] = {
     "search_tools": "search is not supported; give the model a web search tool",
     "plugins": "give routing_strategy a function instead",
     "alerting_config": "give on_event a function, or read the log and the metrics",
-    "auto_router_capability_limit": "there is no automatic choice of models; give routing_strategy a function",
-    "lar1": "there is no automatic choice of models; give routing_strategy a function",
-    "guardrail_list": "guardrails stand around calls, not in the Router; see headrace.layers",
+    "auto_router_capability_limit": "models are not chosen automatically; give routing_strategy a function",
+    "lar1": "models are not chosen automatically; give routing_strategy a function",
+    "guardrail_list": "guardrails are layers around all calls, not part of a Router; see headrace.layers.guardrails",
     "weights": "give each deployment its weight",
-    "client_ttl": "leave it out; connections are kept as long as they are good",
-    "polling_interval": "leave it out; whoever waits is woken, nobody polls",
+    "client_ttl": "leave it out; connections are kept open as long as they work",
+    "polling_interval": "leave it out; waiting calls are woken, there is no polling",
 }
 """Parameters of a Router."""
 
@@ -31,12 +31,12 @@ DEPLOYMENTS: Final[Mapping[str, str]] = {
     "default_api_key_rpm_limit": "limit keys by Router.add_scope and scopes, or in the gateway",
     "configurable_clientside_auth_params": "leave it out; a call may always bring its own api_key and base_url",
     "provider_affinity_header": "use optional_pre_call_checks=['session_affinity'] and session_id",
-    "use_litellm_proxy": "name the proxy as any other address: model 'openai/…' with its base_url",
-    "use_chat_completions_api": "leave it out; name the model 'openai/…', which is asked by Chat Completions",
-    "merge_reasoning_content_in_choices": "read reasoning_content, which stands beside content",
-    "keepalive_seconds": "keep-alives are the gateway's, and always on",
-    "allow_client_keepalive_override": "keep-alives are the gateway's, and always on",
-    "max_file_size_mb": "sizes are bounded by the gateway's own settings",
+    "use_litellm_proxy": "configure the proxy like any other provider: model 'openai/…' with its base_url",
+    "use_chat_completions_api": "leave it out; name the model 'openai/…', which is called by Chat Completions",
+    "merge_reasoning_content_in_choices": "read reasoning_content, which is next to content",
+    "keepalive_seconds": "the gateway always sends keep-alives",
+    "allow_client_keepalive_override": "the gateway always sends keep-alives",
+    "max_file_size_mb": "limit sizes in the gateway's settings",
     "use_xai_oauth": "give the deployment its api_key",
     "fireworks_forward_user_id": "give `user` with the call",
     "vector_store_id": "vector stores are not supported",
@@ -44,29 +44,29 @@ DEPLOYMENTS: Final[Mapping[str, str]] = {
 """Parameters in a deployment's `litellm_params`."""
 
 _FAMILIES: Final[Mapping[str, str]] = {
-    "auto_router_": "there is no automatic choice of models; give routing_strategy a function",
-    "complexity_router_": "there is no automatic choice of models; give routing_strategy a function",
-    "adaptive_router_": "there is no automatic choice of models; give routing_strategy a function",
-    "quality_router_": "there is no automatic choice of models; give routing_strategy a function",
+    "auto_router_": "models are not chosen automatically; give routing_strategy a function",
+    "complexity_router_": "models are not chosen automatically; give routing_strategy a function",
+    "adaptive_router_": "models are not chosen automatically; give routing_strategy a function",
+    "quality_router_": "models are not chosen automatically; give routing_strategy a function",
     "milvus_": "vector stores are not supported",
-    "valkey_": "limits and answers are shared by the Router's own redis_url and cache",
+    "valkey_": "limits and cached responses are shared through the Router's redis_url and cache",
 }
 
 _CLOUDS: Final = ("aws_", "azure_", "vertex_")
 """Prefixes of cloud credentials. An unknown one must not be sent to the provider in the request body."""
 
 INFO: Final[Mapping[str, str]] = {
-    "access_windows": "hours of access are not kept; add and delete the deployment when they change",
-    "team_public_model_name": "make it the deployment's model_name, with team_id beside it",
-    "internal_router_model": "there is no automatic choice of models",
-    "allow_fail_open": "tags are always kept; tag a deployment 'default' to serve whoever has none",
+    "access_windows": "hours of access are not supported; add and delete the deployment instead",
+    "team_public_model_name": "make it the deployment's model_name, and give team_id in model_info",
+    "internal_router_model": "models are not chosen automatically",
+    "allow_fail_open": "tags always apply; tag a deployment 'default' to serve all other calls",
     "enable_tag_filtering": "give it to the Router, for all groups",
 }
 """Fields of a deployment's `model_info`, which otherwise may contain any notes."""
 
 
 INSTEAD: Final[tuple[tuple[str, str], ...]] = (
-    ("guardrail", "guardrails stand around all calls, not in the Router; see headrace.layers"),
+    ("guardrail", "guardrails are layers around all calls, not part of a Router; see headrace.layers.guardrails"),
     ("fine_tuning", "fine-tuning is not supported; use the provider's own SDK"),
     ("vector_store", "vector stores are not supported; use the provider's own SDK"),
     ("video", "videos are not supported; use the provider's own SDK"),
@@ -79,12 +79,12 @@ INSTEAD: Final[tuple[tuple[str, str], ...]] = (
     ("message", "threads and assistants are not supported; use responses"),
     ("search", "search is not supported; give the model a web search tool"),
     ("realtime", "the gateway has /v1/realtime for a Router's deployments"),
-    ("passthrough", "the gateway passes requests on"),
+    ("passthrough", "use the gateway's pass-through endpoints"),
     ("adapter", "use anthropic_messages or generate_content"),
     ("function_with", "retries and fallbacks are the Router's own, in every call"),
     ("callback", "give on_event a function"),
     ("plugin", "give routing_strategy a function"),
-    ("_router_deployment", "there is no automatic choice of models; give routing_strategy a function"),
+    ("_router_deployment", "models are not chosen automatically; give routing_strategy a function"),
 )
 """What to use instead of litellm's Router methods and functions, by a part of their names."""
 

@@ -90,11 +90,11 @@ def _routing_group(given: Mapping[str, Any], where: str, usual: Way) -> tuple[st
     if strategy == "priority":
         tiers = _mapping(given.get("model_priorities", {}), f"{where}.model_priorities")
         if set(tiers) != set(models):
-            raise ConfigurationError(f"{where}.model_priorities must give each of {', '.join(map(repr, models))} its number")
+            raise ConfigurationError(f"{where}.model_priorities must have a number for each of {', '.join(map(repr, models))}")
         numbers = {model: whole_number(f"{where}.model_priorities[{model!r}]", tier, least=1) for model, tier in tiers.items()}
         return name, usual, Joint(tuple(models), numbers)
     if given.get("model_priorities"):
-        raise ConfigurationError(f"{where}.model_priorities is for routing_strategy 'priority'")
+        raise ConfigurationError(f"{where}.model_priorities needs routing_strategy 'priority'")
     way = Way(_strategy(strategy, given.get("routing_strategy_args"), f"{where}.routing_strategy"), _STICKY.get(str(strategy)))
     return name, way, Joint(tuple(models))
 
@@ -113,7 +113,7 @@ def _strategy(given: Any, args: Any, where: str) -> Strategy | None:
 
 
 _NO_ARGS: Final[Mapping[str, str]] = {
-    "ttft_percentile": "the time to the first token goes up at once with a slow one and comes down slowly, which needs no percentile",
+    "ttft_percentile": "averages rise at once with a slow response and fall slowly, so no percentile is needed",
 }
 """litellm's arguments that have no equivalent, and why."""
 
@@ -124,8 +124,8 @@ def _with_args(strategy: Any, args: Mapping[str, Any], where: str) -> Strategy:
         if name in _NO_ARGS:
             raise ConfigurationError(f"{where} has no {name}: leave it out, {_NO_ARGS[name]}")
         if strategy not in LATENCY:
-            said = "limits are counted by their own windows" if name == "ttl" else "it takes none"
-            raise ConfigurationError(f"{where}.{name} is not for {strategy!r}: leave it out, {said}")
+            said = "limits have their own windows" if name == "ttl" else "it has no arguments"
+            raise ConfigurationError(f"{where}.{name} does not apply to {strategy!r}: leave it out, {said}")
         if name not in Latency.__struct_fields__:
             raise ConfigurationError(f"{where} has no {name!r}; known: {', '.join(Latency.__struct_fields__)}")
     for name, value in given.items():
