@@ -223,7 +223,7 @@ def unmarked(call: Call) -> Call:
         said = holder.get(name)
         found = read_id(said, seal) if isinstance(said, str) else None
         if found is None and said and seal:
-            raise NotFoundError(f"no response {said!r} was given out here")
+            raise NotFoundError(f"response {said!r} does not exist for this key")
         if found is not None:
             changed = {**holder, name: found[1]}
             return msgspec.structs.replace(call, deployment=found[0], **({"place": changed} if name == "id" else {"body": changed}))

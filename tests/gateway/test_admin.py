@@ -110,7 +110,7 @@ def test_a_team_s_models_are_added_and_taken_away_but_the_last(gateway: Gateway)
     gateway.ask("/team/new", {"team_id": "t", "models": ["gpt"]})
     assert gateway.ask("/team/model/add", {"team_id": "t", "models": ["slow", "gpt"]})["models"] == ["gpt", "slow"]
     assert gateway.ask("/team/model/delete", {"team_id": "t", "models": ["gpt"]})["models"] == ["slow"]
-    assert "might call all" in gateway.ask("/team/model/delete", {"team_id": "t", "models": ["slow"]}, status=400)["error"]["message"]
+    assert "may call all" in gateway.ask("/team/model/delete", {"team_id": "t", "models": ["slow"]}, status=400)["error"]["message"]
     members = [{"user_id": "a"}, {"user_id": "b", "role": "admin"}]
     shown = gateway.ask("/team/bulk_member_add", {"team_id": "t", "members": members})
     assert [one["user_id"] for one in shown["members_with_roles"]] == ["a", "b"]

@@ -65,7 +65,7 @@ def test_a_failure_after_the_first_sign_of_life_is_an_error_of_the_stream(client
 
 def test_a_tool_runner_sent_half_a_conversation_to_providers_that_hold_none(client: anthropic.Anthropic) -> None:
     """It begins with a thread, and goes on without one where it is told so by this code."""
-    with pytest.raises(anthropic.BadRequestError, match="send the whole of it") as caught:
+    with pytest.raises(anthropic.BadRequestError, match="send the whole conversation") as caught:
         client.beta.messages.create(model="gpt", max_tokens=20, messages=ASK, extra_body={"thread": {"type": "create"}})
     assert caught.value.body["error"]["details"]["error_code"] == "thread_unsupported_request"
 

@@ -71,5 +71,5 @@ def test_without_a_cache_whoever_wants_none_is_served_and_whoever_wants_one_is_t
         for said in ({"no-cache": True}, {"no-store": True, "ttl": 60}, {}):
             gateway.chat(key, cache=said)
         gateway.chat(key, caching=False)
-        assert "nothing is cached here" in gateway.chat(key, 400, cache={"use-cache": True})["error"]["message"]
+        assert "the gateway has no cache" in gateway.chat(key, 400, cache={"use-cache": True})["error"]["message"]
         assert gateway.chat(key, 400, caching=True)["error"]["param"] == "caching"

@@ -88,7 +88,7 @@ def test_what_a_caller_may_not_say_of_a_batch_is_refused_by_name(place: Gateway,
         with pytest.raises(openai.BadRequestError, match=name):
             mine.batches.create(input_file_id=kept.id, endpoint="/v1/chat/completions", completion_window="24h", extra_body={name: value})
     for id in ("s3://mill/another.jsonl", "gs://mill/another.jsonl"):
-        with pytest.raises(openai.NotFoundError, match="given out here"):
+        with pytest.raises(openai.NotFoundError, match="does not exist for this key"):
             mine.batches.create(input_file_id=id, endpoint="/v1/chat/completions", completion_window="24h")
 
 

@@ -96,13 +96,13 @@ WHOLE = gzip.compress(json.dumps(ASKED).encode(), mtime=0)
 @pytest.mark.parametrize(
     ("coding", "body", "status", "told"),
     [
-        ("gzip", json.dumps(ASKED).encode(), 400, "is no gzip"),
+        ("gzip", json.dumps(ASKED).encode(), 400, "is not valid gzip"),
         ("gzip", WHOLE[:-10], 400, "stops before"),
-        ("gzip", WHOLE[:-8] + bytes(8), 400, "is no gzip"),
-        ("gzip", WHOLE + b"more", 400, "goes on behind"),
+        ("gzip", WHOLE[:-8] + bytes(8), 400, "is not valid gzip"),
+        ("gzip", WHOLE + b"more", 400, "continues after"),
         ("gzip", b"", 400, "not JSON"),
-        ("br", b"anything", 415, "as gzip, deflate or as it is"),
-        ("gzip, gzip", WHOLE, 415, "as gzip, deflate or as it is"),
+        ("br", b"anything", 415, "as gzip, deflate or uncompressed"),
+        ("gzip, gzip", WHOLE, 415, "as gzip, deflate or uncompressed"),
     ],
     ids=["no gzip", "cut off", "another sum", "more behind it", "nothing", "unknown", "twice"],
 )

@@ -276,7 +276,7 @@ def test_a_batch_goes_where_files_of_calls_are_kept_in_the_providers_own_form(pr
         assert (made.status, made.input_file_id) == ("validating", file.id)
         assert client.batches.retrieve(made.id).id == made.id
         assert provider.seen[-1].path == "/v1/batches/b1"
-        with pytest.raises(openai.APIStatusError, match="of those that serve 'claude'"):
+        with pytest.raises(openai.APIStatusError, match="that serves 'claude'"):
             client.files.create(file=("calls.jsonl", calls), purpose="batch", extra_body={"model": "claude"})
 
 
@@ -299,7 +299,7 @@ def test_a_line_that_asks_for_another_model_is_named(client: openai.OpenAI, prov
 
 @pytest.mark.parametrize("id", ["file-1", "file-" + "A" * 30, "nothing"])
 def test_an_id_that_was_not_given_out_here_is_not_found(client: openai.OpenAI, id: str) -> None:
-    with pytest.raises(openai.NotFoundError, match="given out here"):
+    with pytest.raises(openai.NotFoundError, match="does not exist for this key"):
         client.files.retrieve(id)
 
 

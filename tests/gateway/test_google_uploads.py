@@ -80,10 +80,10 @@ def test_the_file_of_a_key_is_that_keys_although_its_pieces_show_none(place: Gat
         made = mine.files.upload(file=io.BytesIO(LARGE), config={"mime_type": "text/plain"})
         assert [one.name for one in mine.files.list()] == [made.name]
         assert list(theirs.files.list()) == []
-        with pytest.raises(errors.ClientError, match="given out here"):
+        with pytest.raises(errors.ClientError, match="does not exist for this key"):
             theirs.files.get(name=made.name)
         part = types.Part(file_data=types.FileData(file_uri=made.uri, mime_type="text/plain"))
-        with pytest.raises(errors.ClientError, match="given out here"):
+        with pytest.raises(errors.ClientError, match="does not exist for this key"):
             theirs.models.generate_content(model="g", contents=[part])
 
 
@@ -92,7 +92,7 @@ def test_what_the_newest_client_asks_below_v1_was_not_found(place: Gateway) -> N
     with client(place.base, place.key()) as mine:
         assert list(mine.files.list()) == []
         assert list(mine.batches.list()) == []
-        with pytest.raises(errors.ClientError, match="given out here"):
+        with pytest.raises(errors.ClientError, match="does not exist for this key"):
             mine.caches.get(name="cachedContents/none")
 
 

@@ -111,7 +111,7 @@ def test_novas_vectors(client: Any) -> None:
     asked = {"schemaVersion": "nova-multimodal-embed-v1", "taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": said}
     (made,) = invoked(client, asked, "vectors")["embeddings"]
     assert (made["embeddingType"], len(made["embedding"])) == ("TEXT", 8)
-    with pytest.raises(ClientError, match="texts alone"):
+    with pytest.raises(ClientError, match="only texts"):
         invoked(client, {**asked, "singleEmbeddingParams": {"image": {}}}, "vectors")
 
 

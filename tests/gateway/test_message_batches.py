@@ -179,7 +179,7 @@ def test_a_message_of_a_batch_speaks_of_nobody_elses_file(place: Gateway, provid
     """Only single messages were looked into."""
     file = [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "file_1"}}]}]
     told = place.ask(path, {"requests": [asking("claude", messages=file)]}, place.key(), 404)
-    assert "given out here" in told["error"]["message"]
+    assert "does not exist for this key" in told["error"]["message"]
     assert provider.seen == []
 
 

@@ -87,11 +87,11 @@ def test_a_response_is_made_and_streamed(client: openai.OpenAI) -> None:
 
 
 def test_a_response_that_nobody_gave_out_is_not_found(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="no response"):
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
         client.responses.retrieve("resp_unknown")
-    with pytest.raises(openai.NotFoundError, match="no response"):
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
         client.responses.cancel("resp_unknown")
-    with pytest.raises(openai.NotFoundError, match="no response"):
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
         client.responses.delete("resp_unknown")
 
 

@@ -204,7 +204,7 @@ def test_who_still_waits_when_it_stops_is_told_to_ask_again(tmp_path: Path, upst
         waiting.join(50)
         gateway.program.wait(50)
         said = gateway.logged()
-    assert told == [(503, "1", "the gateway stops: ask again")]
+    assert told == [(503, "1", "the gateway is shutting down: try again")]
     assert not any("Traceback" in line for line in said)
 
 
@@ -231,7 +231,7 @@ def test_what_is_under_way_on_the_fast_path_when_it_stops_stands_in_the_ledger(t
             stream.read()
         whole = two.getresponse()
         assert (whole.status, whole.headers["retry-after"]) == (503, "1")
-        assert json.load(whole)["error"]["message"] == "the gateway stops: ask again"
+        assert json.load(whole)["error"]["message"] == "the gateway is shutting down: try again"
         gateway.program.wait(50)
     with closing(sqlite3.connect(tmp_path / ".headrace" / "headrace.db")) as database:
         rows = database.execute("SELECT stream, outcome, output FROM calls ORDER BY began").fetchall()

@@ -56,7 +56,7 @@ def team(place: Gateway) -> str:
 
 
 def is_hidden(ask: Any, *given: Any, **named: Any) -> None:
-    with pytest.raises(openai.NotFoundError, match="given out here"):
+    with pytest.raises(openai.NotFoundError, match="does not exist for this key"):
         ask(*given, **named)
 
 
@@ -180,7 +180,7 @@ def test_a_call_speaks_of_its_own_files_alone(place: Gateway, provider: Upstream
     assert file.id not in json.dumps(provider.seen[-1].body)
     seen = len(provider.seen)
     for who, id in ((other, file.id), (other, "file-1"), (key, "file-2")):
-        assert "given out here" in json.dumps(place.ask(path, {"model": "m", **body(id)}, who, status=404))
+        assert "does not exist for this key" in json.dumps(place.ask(path, {"model": "m", **body(id)}, who, status=404))
     assert len(provider.seen) == seen
     place.ask(path, {"model": "m", **body(file.id)})  # the master key's
     place.ask(path, {"model": "m", **body("file-of-somebody")})
@@ -209,7 +209,7 @@ def test_a_conversation_is_for_who_made_it(place: Gateway, provider: Upstream) -
         place.ask("/v1/responses", {"model": "m", "input": "hi", "conversation": conversation}, key)
         assert provider.seen[-1].body["conversation"] == conversation
         seen = len(provider.seen)
-        assert "given out here" in json.dumps(
+        assert "does not exist for this key" in json.dumps(
             place.ask("/v1/responses", {"model": "m", "input": "hi", "conversation": conversation}, other, status=404)
         )
         assert len(provider.seen) == seen
@@ -230,7 +230,7 @@ def test_what_google_keeps_is_for_who_made_it(place: Gateway, provider: Upstream
     for path in ("/v1beta/models/g:generateContent", "/gemini/v1beta/models/g:generateContent"):
         for body in (generate, {"contents": [], "cachedContent": "cachedContents/abc"}):
             seen = len(provider.seen)
-            assert "given out here" in json.dumps(place.ask(path, body, other, status=404))
+            assert "does not exist for this key" in json.dumps(place.ask(path, body, other, status=404))
             assert len(provider.seen) == seen
             place.ask(path, {**body, "contents": body["contents"] or [{"role": "user", "parts": [{"text": "hi"}]}]}, key)
     other_uri = {"contents": [{"role": "user", "parts": [{"fileData": {"fileUri": "https://example.org/film"}}]}]}
@@ -266,7 +266,7 @@ def test_past_the_gateways_own_paths_nobody_reaches_what_others_keep(place: Gate
     with refused.value:
         assert refused.value.code in (403, 404)
         said = refused.value.read()
-        assert b"of all that call here" in said or b"was given out here" in said
+        assert b"those of other callers" in said or b"does not exist for this key" in said
     assert provider.seen == []
 
 
@@ -390,7 +390,7 @@ def test_every_database_has_a_secret_of_its_own(tmp_path: Path) -> None:
 def test_past_the_gateways_own_paths_nobody_speaks_of_what_others_keep(place: Gateway, provider: Upstream, body: dict[str, Any]) -> None:
     """A batch of somebody else's file could be ordered at a provider's own path."""
     said = place.ask("/gemini/v1/anything", body, place.key(), status=404)
-    assert "given out here" in json.dumps(said)
+    assert "does not exist for this key" in json.dumps(said)
     assert provider.seen == []
     provider.answer(Reply({"fine": True}))
     place.ask("/gemini/v1/anything", body)  # the master key's

@@ -74,7 +74,7 @@ def test_what_is_attached_holds_for_whom_it_is_attached_to(attached: Any, caller
         ({"a": {"guardrails": {"add": ["lakera"]}}}, None, "policies.a: there is no guardrail 'lakera'"),
         ({"a": {"pipeline": {"steps": []}}}, None, "policies.a: pipeline is not known"),
         ({"a": {"inherit": "b"}}, None, "policies.a.inherit: there is no policy 'b'"),
-        ({"a": {"condition": {"model": "("}}}, None, "policies.a: condition.model: '(' is no regular expression"),
+        ({"a": {"condition": {"model": "("}}}, None, "policies.a: condition.model: '(' is not a regular expression"),
         ({"a": {}}, [{"policy": "b"}], "policy_attachments[0]: there is no policy 'b'"),
         ({"a": {}}, [{"policy": "a", "scope": "team"}], "policy_attachments[0]: scope must be '*'"),
         ({"a": {}}, [{"policy": "a", "priority": 3}], "policy_attachments[0]: priority is not known"),
@@ -90,7 +90,7 @@ def test_what_a_policy_has_not_is_named(known: Any, attached: Any, said: str) ->
 def test_policies_that_inherit_in_a_circle_are_told() -> None:
     wrong: list[str] = []
     read_policies({"a": {"inherit": "b"}, "b": {"inherit": "a"}}, [{"policy": "a"}], RULES, wrong.append)
-    assert "circle" in wrong[0]
+    assert "cycle" in wrong[0]
 
 
 class Anvils(Guardrail):

@@ -83,8 +83,8 @@ class Answer:
         except Left:
             raise
         except Exception:
-            log.exception("%s: a fault of the gateway's own", self.id)
-            await self._failed(Failure(Kind.SERVER, f"the gateway failed; its log tells more of {self.id}", status=500))
+            log.exception("%s: internal error in the gateway", self.id)
+            await self._failed(Failure(Kind.SERVER, f"internal error in the gateway; its log has details on {self.id}", status=500))
         finally:
             self._record(Outcome.LEFT, status=LEFT)  # does nothing if it was already recorded
             if access.isEnabledFor(logging.INFO):
@@ -218,7 +218,7 @@ class Answer:
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
 
-STOPPING: Final = Failure(Kind.OVERLOADED, "the gateway stops: ask again", status=503, retryable=True, retry_after=1.0)
+STOPPING: Final = Failure(Kind.OVERLOADED, "the gateway is shutting down: try again", status=503, retryable=True, retry_after=1.0)
 
 
 class _Pulse:

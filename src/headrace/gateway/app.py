@@ -340,7 +340,9 @@ class Gateway(Struct, eq=False):
     def check_customer(self, entry: Entry) -> None:
         """Raises a refusal for a call that must name its end user and does not."""
         if self.settings.wants_user and not entry.told("customer"):
-            raise refusal(400, Kind.BAD_REQUEST, "a call has to say here whom it is for (general_settings.enforce_user_param)", "user")
+            raise refusal(
+                400, Kind.BAD_REQUEST, "`user` is required: every call must name its end user (general_settings.enforce_user_param)", "user"
+            )
 
     async def scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
         """The limits that apply to a call: those of the caller, of its end user and of its tags.
@@ -352,7 +354,7 @@ class Gateway(Struct, eq=False):
             scopes += await self.keys.customer(customer)
         if tags := [tag for tag in entry.told("tags") if tag not in here.caller.tags]:  # those of its key are in here.scopes
             if self.settings.own_tags:
-                why = "a call has no tags of its own here (general_settings.reject_clientside_metadata_tags)"
+                why = "tags are not accepted from callers (general_settings.reject_clientside_metadata_tags)"
                 raise refusal(400, Kind.BAD_REQUEST, why, "metadata.tags")
             found = self.router.get_deployment_by_model_group_name(model)
             scopes += await self.keys.tagged(tags, model, None if found is None else found.group)
@@ -364,7 +366,7 @@ class Gateway(Struct, eq=False):
         if not keeper:
             return here.meant(reply.wanted.model)
         if not here.may_use(keeper):
-            raise refusal(404, Kind.NOT_FOUND, "what is asked for is kept nowhere that this key may look")
+            raise refusal(404, Kind.NOT_FOUND, "this does not exist, or this key may not access it")
         return reply.wanted.model
 
 

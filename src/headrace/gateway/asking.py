@@ -44,7 +44,7 @@ class Here(Struct, frozen=True, eq=False):
         deployment = self.router.get_deployment_by_model_group_name(model)
         self.caller.check(model, None if deployment is None else deployment.group)
         if deployment is None:
-            raise refusal(404, Kind.NOT_FOUND, f"there is no model {model!r} here; /v1/models lists those there are", "model")
+            raise refusal(404, Kind.NOT_FOUND, f"there is no model {model!r}; /v1/models lists the available ones", "model")
         return model
 
     def scopes(self, model: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def follow(options: dict[str, Any], here: Here) -> None:
     control = read_control(said, default_on=False)
     if not here.router.has_cache:
         if control.reads or control.writes:
-            raise refusal(400, Kind.BAD_REQUEST, "nothing is cached here (litellm_settings.cache)", min(said))
+            raise refusal(400, Kind.BAD_REQUEST, "the gateway has no cache (litellm_settings.cache)", min(said))
         return
     if control.namespace is not None:  # the namespace alone must not give access to what others cached under it
         said["cache"] = {**said["cache"], "namespace": f"{here.caller.owner}/{control.namespace}"}

@@ -91,14 +91,16 @@ class Caller(Struct, frozen=True, kw_only=True, eq=False):
     def check(self, model: str, group: str | None = None) -> None:
         """Raises PermissionDeniedError if it may not call the model."""
         if not self.role.calls:
-            raise refusal(403, Kind.PERMISSION, "this key is for looking only: it may call no model")
+            raise refusal(403, Kind.PERMISSION, "this key is read-only: it may not call models")
         if not self.may_call(model, group):
-            raise refusal(403, Kind.PERMISSION, f"this key may not call {model!r}; /v1/models lists what it may", "model")
+            raise refusal(403, Kind.PERMISSION, f"this key may not call {model!r}; /v1/models lists the models it may call", "model")
 
     def check_sight(self) -> None:
         """Raises PermissionDeniedError if it may not see what concerns all callers."""
         if not self.role.sees_all:
-            raise refusal(403, Kind.PERMISSION, "this key is for calling models: what concerns everybody is for admins, and who may look")
+            raise refusal(
+                403, Kind.PERMISSION, "this key may only call models: this needs a key whose user_role is proxy_admin or proxy_admin_viewer"
+            )
 
     def scopes_on(self, model: str, group: str | None = None) -> tuple[str, ...]:
         """The limits on a call of a model. group: the model group behind the name."""

@@ -24,10 +24,10 @@ PATH: Final = "/v1/chat"
 _KIND: Final = b"application/stream+json"
 
 _REFUSED: Final[Mapping[str, str]] = {
-    "connectors": "no provider of this gateway searches with them: give what was found in documents",
-    "search_queries_only": "a chat makes no queries here: ask for them by a tool",
-    "conversation_id": "this gateway holds no conversations: send the whole of it in chat_history",
-    "raw_prompting": "it would leave out the model's own template, which other providers put around every prompt",
+    "connectors": "the providers of this gateway have no connectors: pass search results as documents",
+    "search_queries_only": "search queries are not generated separately: define a tool for them",
+    "conversation_id": "the gateway stores no conversations: send all turns in chat_history",
+    "raw_prompting": "other providers always apply the model's own template",
 }
 _OWN: Final = frozenset({
     "message", "preamble", "chat_history", "tools", "tool_results", "response_format", "documents", "citation_quality",
@@ -42,7 +42,7 @@ v2 has no equivalent for how a long prompt is cut or in how many steps tools are
 def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     for name, why in _REFUSED.items():
         if body.get(name):
-            raise BadRequestError(f"{name} cannot be done here: {why}")
+            raise BadRequestError(f"{name} is not supported: {why}")
     call = wanted(COHERE_CHAT, in_v2(body))
     return call if call.stream else Finished(call, partial(_answer, history=_history(body)))
 

@@ -43,9 +43,11 @@ def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Finished:
     types, size = _types(said.get("embedding_types")), said.pop("output_dimension", None)
     if not _is_coheres(here, said.get("model")):
         if others := [one for one in types if one not in _TYPES]:
-            raise BadRequestError(f"embedding_types: {others[0]} is made by Cohere's own models alone; others make {' and '.join(_TYPES)}")
+            raise BadRequestError(
+                f"embedding_types: {others[0]} is only available from Cohere's models; others return {' and '.join(_TYPES)}"
+            )
         if given != ["texts"]:
-            raise BadRequestError(f"{given[0]}: the provider of this model takes texts alone")
+            raise BadRequestError(f"{given[0]}: this model's provider only takes texts")
         said = {name: value for name, value in said.items() if name not in _COHERES}
     asks = {"encoding_format": "base64"} if types[0] == "base64" else {}
     call = wanted(EMBEDDINGS, {**said, "input": body[given[0]], **({} if size is None else {"dimensions": size}), **asks})
@@ -56,7 +58,7 @@ def _types(given: Any) -> list[str]:
     if given is None:
         return ["float"]
     if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
-        raise BadRequestError(f"embedding_types must be a list of at least one text, got {shape(given)}")
+        raise BadRequestError(f"embedding_types must be a list of at least one string, got {shape(given)}")
     return given
 
 

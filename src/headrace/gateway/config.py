@@ -215,7 +215,7 @@ class _Reading:
             self._try(lambda: address(where), ("general_settings", "database_url"))
         if "master_key" in given and not fields.get("key"):
             if given["master_key"] is None:
-                self._source.problem("general_settings.master_key must be a key, or say where one is: os.environ/NAME")
+                self._source.problem("general_settings.master_key must be a key, or refer to one: os.environ/NAME")
         else:
             fields.setdefault("key", self._environment.get(MASTER_KEY, ""))
         return Settings(**fields)

@@ -56,7 +56,7 @@ class Content:
             said = {"request": self._asked, "response": self._answer() if self._heard else None}
             return {name: shortened(value, self._most) for name, value in said.items() if value is not None}
         except Exception as error:  # its message might repeat the content
-            log.error("what a call said is not kept: %s", type(error).__name__)
+            log.error("the content of a call could not be recorded: %s", type(error).__name__)
             return {}
 
     def _answer(self) -> Any:

@@ -91,7 +91,7 @@ class _Part:
             return
         self._text += data[start:end]
         if len(self._text) > LONGEST_FIELD:
-            raise refusal(413, Kind.BAD_REQUEST, f"{self._field} is longer than the {LONGEST_FIELD} bytes that are taken", self._field)
+            raise refusal(413, Kind.BAD_REQUEST, f"{self._field} exceeds the limit of {LONGEST_FIELD} bytes", self._field)
 
     def over(self) -> None:
         if self._file is None:
@@ -114,7 +114,7 @@ class _Parts:
     def begin(self) -> None:
         self._count += 1
         if self._count > MOST_PARTS:
-            raise refusal(413, Kind.BAD_REQUEST, f"the form has more than the {MOST_PARTS} parts that are taken")
+            raise refusal(413, Kind.BAD_REQUEST, f"the form exceeds the limit of {MOST_PARTS} parts")
         self._part = _Part(self._form)
 
     def end(self) -> None:
@@ -137,7 +137,9 @@ async def read_form(receive: Receive, headers: Mapping[str, str], most: int, for
     """Fill `form`. Raises Left, a refusal with status 413 or 415, and BadRequestError for an invalid form."""
     kind, options = parse_options_header(headers.get("content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
-        raise refusal(415, Kind.BAD_REQUEST, "this takes a form with a file: send content-type multipart/form-data with its boundary")
+        raise refusal(
+            415, Kind.BAD_REQUEST, "this endpoint takes a form with a file: send content-type multipart/form-data with its boundary"
+        )
     parts = _Parts(form)
     try:
         parser = MultipartParser(options[b"boundary"], parts.callbacks())  # type: ignore[arg-type]  # its own names for the same
@@ -150,7 +152,7 @@ async def read_form(receive: Receive, headers: Mapping[str, str], most: int, for
         raise BadRequestError("the form ends before its last boundary")
     if not KEPT.isdisjoint(form.fields):
         name = min(KEPT.intersection(form.fields))
-        raise refusal(400, Kind.BAD_REQUEST, f"{name} is for the gateway's configuration to say: leave it out", name)
+        raise refusal(400, Kind.BAD_REQUEST, f"{name} is set by the gateway's configuration: leave it out", name)
 
 
 def flag(fields: dict[str, Any], name: str) -> None:

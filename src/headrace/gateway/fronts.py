@@ -118,7 +118,7 @@ def no_threads() -> HeadraceError:
     platform.claude.com/docs/en/build-with-claude/message-threads; the code by anthropic 2.14; read 2026-11.
     """
     said = {"type": "error", "error": {"details": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}}}
-    message = "thread: this gateway holds no conversations: send the whole of it in messages, without thread"
+    message = "thread: the gateway stores no conversations: send the whole conversation in messages, without thread"
     return error_of(Failure(Kind.BAD_REQUEST, message, status=400, param="thread", body=said))
 
 

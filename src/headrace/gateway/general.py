@@ -149,67 +149,90 @@ def _period(where: str, value: Any) -> float:
 
 
 GENERAL: Final[Mapping[str, Key]] = {
-    "master_key": Key("key", _text, "the key that may do everything; without it only programs on this machine may call"),
-    "max_body": Key("max_body", _bytes, "bytes of a request, 32 MB unless told otherwise"),
-    "max_request_size_mb": Key("max_body", _megabytes, "the same in megabytes, in LiteLLM's word"),
-    "max_upload": Key("max_upload", _bytes, "bytes of a form with files, 512 MB unless told otherwise"),
-    "max_headers": Key("max_headers", _bytes, "bytes of a request's line and headers, 64 kB unless told otherwise"),
+    "master_key": Key("key", _text, "The key that may do everything. Without one, only programs on this machine may call."),
+    "max_body": Key("max_body", _bytes, "Bytes of a request body. Default: 32 MB."),
+    "max_request_size_mb": Key("max_body", _megabytes, "LiteLLM's name for it, in megabytes."),
+    "max_upload": Key("max_upload", _bytes, "Bytes of a form with files. Default: 512 MB."),
+    "max_headers": Key("max_headers", _bytes, "Bytes of a request's line and headers. Default: 64 kB."),
     "allow_origins": Key(
-        "origins", _origins, "sites whose pages may call from a browser, such as `https://chat.example.com`; `*` for all; none without it"
+        "origins",
+        _origins,
+        "Origins whose pages may call from a browser, such as `https://chat.example.com`; `*` for all. Default: none.",
     ),
-    "allowed_ips": Key(
-        "networks",
-        _networks,
-        "addresses and networks from which alone is called; all without it",
-    ),
+    "allowed_ips": Key("networks", _networks, "The only addresses and networks from which calls are accepted. Default: all."),
     "use_x_forwarded_for": Key(
         "forwarded",
         flag,
-        "whether a proxy before the gateway says from where is called: the last address of `x-forwarded-for` counts, where that comes from "
-        "this machine or a private network; no",
+        "Whether the client's address is taken from a proxy's `x-forwarded-for`: its last address, if the proxy is on this machine or "
+        "in a private network. Default: false.",
     ),
     "trusted_proxies": Key(
-        "proxies", _networks, "addresses and networks of several such proxies: the last address counts that is none of theirs"
+        "proxies",
+        _networks,
+        "Addresses and networks of several such proxies. The client's address is then the last one that is none of theirs.",
     ),
-    "mcp_trusted_proxy_ranges": Key("proxies", _networks, "the same in LiteLLM's word"),
-    "enforce_user_param": Key("wants_user", flag, "whether every call has to say whom it is for (`user`); no"),
+    "mcp_trusted_proxy_ranges": Key("proxies", _networks, "LiteLLM's name for it."),
+    "enforce_user_param": Key("wants_user", flag, "Whether every call must name its end user (`user`). Default: false."),
     "reject_clientside_metadata_tags": Key(
-        "own_tags", flag, "whether calls with tags of their own are refused, so that only those of key, team and user count; no"
+        "own_tags",
+        flag,
+        "Whether calls with tags of their own are refused, so that only those of key, team and user count. Default: false.",
     ),
-    "keep_alive": Key("keep_alive", _seconds, "seconds of silence after which a stream is given a sign of life, 10 unless told otherwise"),
+    "keep_alive": Key("keep_alive", _seconds, "Seconds of silence after which a stream gets a keep-alive. Default: 10."),
     "slow_client": Key(
-        "slow_client", _seconds, "seconds that a request may pause while it arrives, and an answer while it is not taken, 60"
+        "slow_client",
+        _seconds,
+        "Seconds that a request may stall while it arrives, and a response while its client does not read. Default: 60.",
     ),
-    "drain": Key("drain", _seconds, "seconds that calls under way have to end in once the gateway is told to stop, 30"),
-    "reload": Key("reload", _seconds, "seconds between looks at the configuration's files, 2; 0 looks on SIGHUP alone"),
-    "database_url": Key("database", _text, "where keys and calls are kept: `sqlite:///file` or `postgresql://…`; else `DATABASE_URL`"),
-    "store_model_in_db": Key("", flag, "whether the file may name no model, since all of them were added at run time (`/model/new`); no"),
-    "maximum_spend_logs_retention_period": Key("keep", _period, "for how long calls are remembered, such as `90d`; for ever without it"),
+    "drain": Key("drain", _seconds, "Seconds that calls in flight have to finish once the gateway is told to stop. Default: 30."),
+    "reload": Key("reload", _seconds, "Seconds between checks of the configuration's files; 0 reloads on SIGHUP only. Default: 2."),
+    "database_url": Key(
+        "database",
+        _text,
+        "The database of keys and calls: `sqlite:///file` or `postgresql://…`. Default: `DATABASE_URL`.",
+    ),
+    "store_model_in_db": Key(
+        "",
+        flag,
+        "Whether the file may have no models, as all of them were added at run time (`/model/new`). Default: false.",
+    ),
+    "maximum_spend_logs_retention_period": Key("keep", _period, "How long calls are kept, such as `90d`. Default: forever."),
     "content": Key(
-        "content", flag, "whether what calls say is remembered with them, secrets masked; keys, users and teams may say otherwise; no"
+        "content",
+        flag,
+        "Whether the content of calls is recorded, with secrets masked. Keys, users and teams may override it. Default: false.",
     ),
-    "store_prompts_in_spend_logs": Key("content", flag, "the same in LiteLLM's word"),
-    "content_max": Key("content_max", _bytes, "characters that are kept of a question, and as many of its answer, 32768"),
-    "content_keep": Key("content_keep", _period, "for how long they are, such as `7d`; as long as the call without it"),
+    "store_prompts_in_spend_logs": Key("content", flag, "LiteLLM's name for it."),
+    "content_max": Key("content_max", _bytes, "Characters that are kept of a request, and as many of its response. Default: 32768."),
+    "content_keep": Key("content_keep", _period, "How long content is kept, such as `7d`. Default: as long as its call."),
     "enable_jwt_auth": Key(
-        "jwt", flag, "whether tokens of an identity provider are taken; `JWT_PUBLIC_KEY_URL` and `JWT_AUDIENCE` name it, `JWT_ISSUER` may"
+        "jwt",
+        flag,
+        "Whether tokens of an identity provider are accepted. It is named by `JWT_PUBLIC_KEY_URL`, `JWT_AUDIENCE` and, optionally, "
+        "`JWT_ISSUER`.",
     ),
-    "litellm_jwtauth": Key("jwt_fields", _mapping, "where in such a token user, team and scope stand"),
+    "litellm_jwtauth": Key("jwt_fields", _mapping, "The claims of such a token with user, team and scope."),
     "role_permissions": Key(
         "permissions",
         read_permissions,
-        "what such tokens may do, by role: `[{role: team, models: [gpt-*], routes: [/v1/chat/completions]}]`",
+        "What such tokens may do, by role: `[{role: team, models: [gpt-*], routes: [/v1/chat/completions]}]`.",
     ),
     "allowed_routes": Key(
-        "routes", read_routes, "paths and patterns that alone may be asked for, by whomever; LiteLLM's kinds of them too"
+        "routes",
+        read_routes,
+        "The only paths that are served: paths, patterns, or LiteLLM's names for groups of them. Default: all.",
     ),
-    "admin_only_routes": Key("admin_routes", read_routes, "those for administrators alone"),
-    "background_health_checks": Key("", flag, "whether the deployments are asked a small question, beside the calls; no"),
-    "health_check_interval": Key("", _seconds, "every so many seconds, 300 unless told otherwise"),
-    "enable_health_check_routing": Key("", flag, "whether calls keep away from those whose check failed; no"),
-    "health_check_staleness_threshold": Key("", _seconds, "seconds for which they do: twice the interval unless told otherwise"),
-    "health_check_ignore_transient_errors": Key("", flag, "whether a check that failed for its time or a rate limit says nothing; no"),
-    "secret_hook": Key("", _text, "`package.module:function`, which is given NAME for every value `secret://NAME` and gives the secret"),
+    "admin_only_routes": Key("admin_routes", read_routes, "Further paths that are for administrators only."),
+    "background_health_checks": Key("", flag, "Whether the deployments get small test calls in the background. Default: false."),
+    "health_check_interval": Key("", _seconds, "Seconds between two rounds of them. Default: 300."),
+    "enable_health_check_routing": Key("", flag, "Whether calls avoid deployments whose check failed. Default: false."),
+    "health_check_staleness_threshold": Key("", _seconds, "Seconds for which they do. Default: twice the interval."),
+    "health_check_ignore_transient_errors": Key("", flag, "Whether a check that timed out or met a rate limit is ignored. Default: false."),
+    "secret_hook": Key(
+        "",
+        _text,
+        "`package.module:function`, which is called with NAME for every value `secret://NAME` and returns the secret.",
+    ),
 }
 """Other names of LiteLLM's have no effect here and are listed when the gateway starts."""
 

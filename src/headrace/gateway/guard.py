@@ -81,7 +81,7 @@ def _within(client: Any, networks: Sequence[Network]) -> bool:
 def check_network(client: Any, networks: Sequence[Network]) -> None:
     """Raises PermissionDeniedError for an address outside `networks`. client: ASGI's `(host, port)`; None is outside."""
     if not may_come(client, networks):
-        raise refusal(403, Kind.PERMISSION, "this address may not call here (general_settings.allowed_ips)")
+        raise refusal(403, Kind.PERMISSION, "calls from this address are not allowed (general_settings.allowed_ips)")
 
 
 def _address(client: Any) -> Any:
@@ -114,7 +114,7 @@ async def admit(asked: Asked, master: str, keys: Keys, client: Any, failures: Fa
     if not shown:
         raise refusal(401, Kind.AUTHENTICATION, "no API key: send it as `Authorization: Bearer …`, x-api-key, x-goog-api-key or api-key")
     failures.failed(address, time.monotonic())
-    raise refusal(401, Kind.AUTHENTICATION, "the API key is not known here")
+    raise refusal(401, Kind.AUTHENTICATION, "the API key is unknown")
 
 
 async def _found(shown: Sequence[str], master: str, keys: Keys) -> Caller | None:
@@ -129,7 +129,7 @@ async def _found(shown: Sequence[str], master: str, keys: Keys) -> Caller | None
 def _not_too_often(address: str, failures: Failures) -> None:
     wait = failures.wait(address, time.monotonic())
     if wait > 0:
-        raise refusal(429, Kind.RATE_LIMIT, f"too many wrong keys came from this address: wait {math.ceil(wait)} s")
+        raise refusal(429, Kind.RATE_LIMIT, f"too many wrong API keys from this address: wait {math.ceil(wait)} s")
 
 
 def _local(headers: Mapping[str, str], client: Any) -> bool:

@@ -60,7 +60,9 @@ def options_of(headers: Mapping[str, str], *, stream: bool) -> dict[str, Any]:
         option, read = _HEADERS[name]
         value = read(headers[name])
         if value is None:
-            raise BadRequestError(f"the header {name} must be a number of at least 0, got {len(headers[name])} characters that are none")
+            raise BadRequestError(
+                f"the header {name} must be a number of at least 0, got {len(headers[name])} characters that are not a number"
+            )
         found[option] = value
     for name in _SESSIONS:
         if name in headers:

@@ -57,8 +57,8 @@ def question_of(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _nobodys(model: str) -> BadRequestError:
-    makers = "Claude's (anthropic_version), Nova's, Llama's, Mistral's, Titan's, Cohere's or Chat Completions'"
-    return BadRequestError(f"InvokeModel is taken in {makers} words: ask for this model by Converse", model)
+    makers = "Claude (anthropic_version), Nova, Llama, Mistral, Titan, Cohere or Chat Completions"
+    return BadRequestError(f"an InvokeModel body must have the format of {makers}: use Converse for this model", model)
 
 
 def _streaming(stream: bool) -> dict[str, Any]:
@@ -147,9 +147,11 @@ def _is_embedded(here: Here, body: Mapping[str, Any], model: str) -> bool:
 
 def _titan_vectors(here: Here, body: Mapping[str, Any], model: str) -> Finished:
     if (types := body.get("embeddingTypes") or ["float"]) != ["float"]:
-        raise BadRequestError(f"embeddingTypes: vectors are made here as ['float'] alone, got {shape(types)}", model)
+        raise BadRequestError(f"embeddingTypes must be ['float'], got {shape(types)}", model)
     if body.get("normalize") is False:
-        raise BadRequestError("normalize: vectors come as their provider makes them, most have the length 1: leave it out", model)
+        raise BadRequestError(
+            "normalize must not be false: vectors are returned as the provider makes them, mostly with length 1: leave it out", model
+        )
     sizes = {"dimensions": body["dimensions"]} if body.get("dimensions") is not None else {}
     call = wanted(EMBEDDINGS, {"input": body["inputText"], **sizes}, model)
 
@@ -165,7 +167,7 @@ def _nova_vectors(body: Mapping[str, Any], model: str) -> Finished:
     said = body["singleEmbeddingParams"]
     text = said.get("text") if isinstance(said, dict) else None
     if not isinstance(text, dict) or not isinstance(text.get("value"), str):
-        raise BadRequestError("singleEmbeddingParams.text.value must be a string: vectors are made here of texts alone", model)
+        raise BadRequestError("singleEmbeddingParams.text.value must be a string: only texts can be embedded", model)
     sizes = {"dimensions": said["embeddingDimension"]} if said.get("embeddingDimension") is not None else {}
     call = wanted(EMBEDDINGS, {"input": text["value"], **sizes}, model)
     return Finished(call, lambda made: {"embeddings": [{"embeddingType": "TEXT", "embedding": made.data[0].embedding}]})

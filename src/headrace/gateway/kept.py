@@ -39,7 +39,7 @@ def kept_response(operation: Operation) -> Handler:
     def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
         seal = here.caller.seal
         if (found := read_id(id, seal)) is None:
-            raise refusal(404, Kind.NOT_FOUND, f"no response {id!r} was given out here", "response_id")
+            raise refusal(404, Kind.NOT_FOUND, f"response {id!r} does not exist for this key", "response_id")
         options = {**_query(asked, "include", "limit", "order", "after", "before"), "seal": seal}
         reply = Finished(Wanted(operation, NOBODY, None, False, options), place={"id": id})
         deployment, own = found
@@ -77,7 +77,7 @@ def holds_responses(deployment: Deployment) -> bool:
 
 def not_held(name: str, id: Any) -> HeadraceError:
     """name: the field. On this error code, which is OpenAI's own, clients send the whole conversation."""
-    message = f"{name}: there is no {str(id)[:80]!r} to go on from: send the whole conversation in input, without {name}"
+    message = f"{name}: {str(id)[:80]!r} does not exist: send the whole conversation in input, without {name}"
     return refusal(400, Kind.BAD_REQUEST, message, name, code="previous_response_not_found")
 
 
@@ -138,7 +138,7 @@ def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """Create a batch with the deployment that stores its input file."""
     if here.caller.role is not Role.ADMIN and (strange := body.keys() - _OF_A_BATCH):
         name = min(strange)
-        raise refusal(400, Kind.BAD_REQUEST, f"{name} is no field of a batch: leave it out", name)
+        raise refusal(400, Kind.BAD_REQUEST, f"{name} is not a field of a batch: leave it out", name)
     deployment, file = _place(here, "file", body.pop("input_file_id", None), "input_file_id")
     made = _made(here, Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment)
     return msgspec.structs.replace(made, noted=partial(own_lists.note_order, here, deployment))
@@ -186,8 +186,8 @@ def _keeper(here: Here, operation: Operation, model: str | None, calls: bool = F
         files = here.router.offering(FILES, model)
         found = [id for id in found if id in files] or found
     if not found:
-        whose = "here" if model is None else f"of those that serve {model!r}"
-        raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} is known to keep {operation.name}")
+        whose = "of this gateway" if model is None else f"that serves {model!r}"
+        raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} is known to store {operation.name}")
     return found[0]
 
 
@@ -206,7 +206,7 @@ def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
     found = read_place(id, here.caller.seal) if isinstance(id, str) else None
     if found is None:
         named = repr(id) if isinstance(id, str) else shape(id)
-        raise refusal(404, Kind.NOT_FOUND, f"no {kind} {named} was given out here", field)
+        raise refusal(404, Kind.NOT_FOUND, f"{kind} {named} does not exist for this key", field)
     return found
 
 

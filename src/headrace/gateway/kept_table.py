@@ -44,7 +44,7 @@ class KeptTable:
         try:
             await self._database.write(work)
         except DatabaseError as error:  # the response with the new id must reach the caller all the same
-            log.error("whose %s %s is, is not known: the database does not answer (%s)", one.thing.kind, one.thing.id, error)
+            log.error("the owner of %s %s could not be recorded: the database does not respond (%s)", one.thing.kind, one.thing.id, error)
 
     async def find(self, things: Sequence[Thing]) -> list[Belonging]:
         marks, given = several("id", {thing.id for thing in things})
@@ -72,20 +72,20 @@ class KeptTable:
         try:
             return await self._database.write(work)
         except DatabaseError as error:  # as above
-            log.error("response %s may be charged twice: the database does not answer (%s)", response, error)
+            log.error("response %s may be charged twice: the database does not respond (%s)", response, error)
             return True
 
     async def release(self, deployment: str, response: str) -> None:
         try:
             await self.forget(deployment, Thing(PAID, response))
         except DatabaseError as error:  # as above
-            log.error("response %s may not be charged: the database does not answer (%s)", response, error)
+            log.error("response %s may not be charged: the database does not respond (%s)", response, error)
 
     async def ordered(self, order: Order) -> None:
         try:
             await self._database.write(lambda connection: order_table.add(connection, order, order.began + SOONEST))
         except DatabaseError as error:  # as above
-            log.error("%s of deployment %s will not be billed: the database does not answer (%s)", order.id, order.deployment, error)
+            log.error("%s of deployment %s will not be billed: the database does not respond (%s)", order.id, order.deployment, error)
 
     async def done(self, deployment: str, batch: str) -> bool:
         now = time.time()

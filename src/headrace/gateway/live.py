@@ -56,7 +56,7 @@ async def _first(visit: Visit) -> bytes:
     try:
         message = await asyncio.wait_for(visit.receive(), visit.gateway.settings.slow_client)
     except TimeoutError:
-        raise BadRequestError("the first message, with setup, did not come") from None
+        raise BadRequestError("the first message, with setup, did not arrive in time") from None
     text = message.get("text")
     return message.get("bytes") or b"" if text is None else str(text).encode()
 
@@ -88,7 +88,7 @@ async def _opened(visit: Visit, to: Destination, setup: _Setup) -> ClientConnect
         place = path if _GEMINIS in path else _OF_GEMINI
         provider, model = await opened(to, _VERSION.sub("", to.base_url).replace("http", "ws", 1) + place), f"models/{to.model}"
     else:
-        raise BadRequestError(f"{to.provider.name} has no Live sessions: they are Google's", setup.model)
+        raise BadRequestError(f"{to.provider.name} has no Live sessions: only Google does", setup.model)
     await provider.send(setup.with_model(model))
     return provider
 

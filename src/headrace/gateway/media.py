@@ -57,7 +57,7 @@ def moderate(here: Here, asked: Asked, body: dict[str, Any], model: str = "") ->
     if not model and not body.get("model"):
         body["model"] = next((name for name in here.names() if _moderates(here.router, name)), None)
         if body["model"] is None:
-            raise refusal(404, Kind.NOT_FOUND, "model is missing, and no model here is known to moderate: name one", "model")
+            raise refusal(404, Kind.NOT_FOUND, "model is required: no model of this gateway is known for moderation", "model")
     return wanted(MODERATIONS, body, model)
 
 

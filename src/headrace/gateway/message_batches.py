@@ -100,7 +100,7 @@ async def _kept(here: Here, asked: Asked, id: str, verb: str | None, home: str) 
     if asked.method == "DELETE" or verb == "results":
         waits = await here.belongings.done(keeper.id, own)
         if waits and asked.method == "DELETE":
-            message = "the batch is not billed yet: delete it in a few seconds, or when it is over"
+            message = "the batch is not billed yet: delete it in a few seconds, or once it has ended"
             raise error_of(Failure(Kind.BAD_REQUEST, message, status=409, retryable=True, retry_after=5.0))
     path = f"{PATH}/{quote(own, safe='')}"
     sent = _sent(here, asked, keeper, path if verb is None else f"{path}/{verb}", looking)
@@ -121,8 +121,8 @@ def _keeper(here: Here, model: str | None, home: str = "") -> Deployment:
     found = [_known(here, id) for id in here.router.get_model_ids(model) if here.may_use(id)]
     found = [one for one in found if is_of_messages(one) and (not home or here.router.same_account(home, one.id))]
     if not found:
-        whose = "here" if model is None else f"of those that serve {model!r}"
-        raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} takes Anthropic's batches: send a file of calls to /v1/batches instead")
+        whose = "of this gateway" if model is None else f"that serves {model!r}"
+        raise refusal(501, Kind.NOT_FOUND, f"no provider {whose} supports Anthropic's batches: send a file of calls to /v1/batches instead")
     return found[0]
 
 
@@ -130,7 +130,7 @@ def _known(here: Here, id: str) -> Deployment:
     """A deployment that this caller may use. Raises a refusal."""
     found = here.router.get_deployment(id)
     if found is None or not here.may_use(id):
-        raise refusal(404, Kind.NOT_FOUND, "what is asked for is kept nowhere that this key may look")
+        raise refusal(404, Kind.NOT_FOUND, "this does not exist, or this key may not access it")
     return found
 
 

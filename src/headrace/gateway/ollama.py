@@ -31,10 +31,10 @@ GENERATE: Final = "/api/generate"
 _PROMPTED: Final = frozenset({"prompt", "system", "images", "raw", "template", "suffix", "context"})
 """Fields of a completion only; all others exist for a chat too."""
 _OLLAMAS: Final = {
-    "raw": "it would leave out the model's own template, which other providers put around every prompt",
+    "raw": "other providers always apply the model's own template",
     "template": "other providers have templates of their own",
-    "suffix": "a chat has nothing that comes after its answer; OpenAI's /v1/completions takes one",
-    "context": "other providers do not give the tokens of a conversation back: send it in messages to /api/chat",
+    "suffix": "a chat has no suffix; OpenAI's /v1/completions takes one",
+    "context": "other providers do not return the tokens of a conversation: send it as messages to /api/chat",
 }
 
 
@@ -45,7 +45,7 @@ def generate(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     """
     for name, why in _OLLAMAS.items():
         if body.get(name):
-            raise BadRequestError(f"{name} cannot be done here: {why}")
+            raise BadRequestError(f"{name} is not supported: {why}")
     prompt, system = _text(body, "prompt"), _text(body, "system")
     said = {name: value for name, value in body.items() if name not in _PROMPTED}
     if not prompt and not body.get("images"):  # how its clients load a model

@@ -54,7 +54,7 @@ def described(desk: Desk | None) -> dict[str, Any]:
 def _calls() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for row in ROUTES:
         for path in _templates(row.path.pattern):
-            yield path, row.method.lower(), _operation(path, row.asks.name if row.asks else "kept and listed", _body(row, path))
+            yield path, row.method.lower(), _operation(path, row.asks.name if row.asks else "stored objects", _body(row, path))
 
 
 def _asked(desired: Iterable[Desired]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -71,7 +71,7 @@ def _seen() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def _operation(path: str, tag: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
     names = re.findall(r"{(\w+)}", path)
-    said: dict[str, Any] = {"tags": [tag], "responses": {"200": {"description": "the answer"}, "4XX": {"description": "a refusal"}}}
+    said: dict[str, Any] = {"tags": [tag], "responses": {"200": {"description": "the response"}, "4XX": {"description": "an error"}}}
     if names:
         said["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
     return said if body is None else {**said, "requestBody": {"required": True, "content": body}}

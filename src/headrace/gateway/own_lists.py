@@ -107,7 +107,7 @@ async def _as_it_stands(here: Here, one: Belonging) -> Belonging:
             BATCH, "-", None, stream=False, options=here.caller.options(), place={"id": one.thing.id}, deployment=one.deployment
         )
     except HeadraceError as error:
-        log.info("batch %s is told of as it was: %s", one.thing.id, error.failure.kind.value)
+        log.info("batch %s could not be refreshed and is listed as last known: %s", one.thing.id, error.failure.kind.value)
         return one
     await note(here, one.thing.kind, one.deployment, made)
     return Belonging(one.thing, one.deployment, one.owner, one.created, made.model_dump())

@@ -28,7 +28,7 @@ async def home_of(here: Here, body: Any, names: Mapping[str, str] = NAMES) -> st
     homes = [home for one in found if (home := _home(here, one, known))]
     for other in homes[1:]:
         if not here.router.same_account(homes[0], other):
-            raise BadRequestError(f"{found[0].field}: what one call speaks of must be kept by one account of one provider")
+            raise BadRequestError(f"{found[0].field}: all objects in one call must belong to one account of one provider")
     return homes[0] if homes else ""
 
 
@@ -52,7 +52,7 @@ def is_theirs(here: Here, row: Belonging) -> bool:
 
 def not_here(thing: Thing, field: str | None = None) -> HeadraceError:
     """The refusal for an object that does not exist, or belongs to another owner."""
-    return refusal(404, Kind.NOT_FOUND, f"no {thing.kind} {thing.id!r} was given out here to whoever asks", field)
+    return refusal(404, Kind.NOT_FOUND, f"{thing.id!r} ({thing.kind}) does not exist for this key", field)
 
 
 def bound(here: Here, home: str, call: Finished) -> Finished:
@@ -64,5 +64,5 @@ def serving(here: Here, home: str, model: str) -> str:
     """The first deployment of `model` in the account of `home`. Raises BadRequestError if there is none."""
     found = next((id for id in here.router.get_model_ids(model) if here.router.same_account(home, id)), None)
     if found is None:
-        raise BadRequestError(f"what the call speaks of is kept by an account in which nobody here serves {model!r}", model)
+        raise BadRequestError(f"the objects in the call belong to an account that does not serve {model!r}", model)
     return found

@@ -139,7 +139,7 @@ def _deployment(here: Here, provider: str, named: str | None, home: str) -> Depl
     if mine and not here.caller.models:  # who may call every model may also call one that no deployment names
         here.caller.check(mine[0].group)
         return mine[0]
-    raise refusal(404, Kind.NOT_FOUND, f"there is no model {named!r} of {provider}'s here that this key may call", "model")
+    raise refusal(404, Kind.NOT_FOUND, f"{provider} has no model {named!r} that this key may call", "model")
 
 
 def _fields(asked: Asked, content: bytes) -> dict[str, msgspec.Raw] | None:

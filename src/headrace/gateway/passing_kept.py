@@ -88,7 +88,9 @@ def _looking(here: Here, method: str, kind: str) -> Looking | None:
         return Looking("made", kind)
     if method == "GET" and kind != "responses":
         return Looking("listed", kind)
-    raise refusal(403, Kind.PERMISSION, f"the provider's {kind} are of all that call here: ask for your own by their ids")
+    raise refusal(
+        403, Kind.PERMISSION, f"the provider's {kind} cannot be listed, as they include those of other callers: request your own by id"
+    )
 
 
 def made_later(way: Way, body: Mapping[str, Any]) -> Way:
@@ -129,7 +131,7 @@ async def looked_at(here: Here, entry: Entry, deployment: str, looking: Looking 
         await here.belongings.forget(deployment, Thing(looking.kind, looking.id))
         return content
     if (said := _object(content)) is None:
-        message = f"the provider's answer about {looking.kind} cannot be read, so it cannot be said whose they are"
+        message = f"the provider's response about {looking.kind} cannot be read, so their owners are unknown"
         raise error_of(Failure(Kind.SERVER, message, status=502))
     if looking.how == "made":
         if looking.kind == INTERACTIONS:

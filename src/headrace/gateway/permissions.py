@@ -78,9 +78,9 @@ _BASE: Final = re.compile(r"^(?:/openai|/anthropic)?(?:/v1)?(?=/)")
 def check_path(path: str, caller: Caller, allowed: tuple[str, ...], admins: tuple[str, ...]) -> None:
     """Raises PermissionDeniedError. allowed: the paths that are served; empty for all. admins: those for administrators only."""
     if (allowed and not is_among(allowed, path)) or (caller.routes is not None and not is_among(caller.routes, path)):
-        raise refusal(403, Kind.PERMISSION, f"{path} may not be asked for here with this key")
+        raise refusal(403, Kind.PERMISSION, f"this key may not use {path}")
     if admins and caller.role is not Role.ADMIN and is_among(admins, path):
-        raise refusal(403, Kind.PERMISSION, f"{path} is for administrators here")
+        raise refusal(403, Kind.PERMISSION, f"{path} is for administrators only")
 
 
 # ---- parsing

@@ -127,7 +127,7 @@ def _broken(name: str, named: Mapping[str, Any], known: Mapping[str, Policy]) ->
     seen, above = {name}, known[name].inherit
     while above is not None:
         if above in seen:
-            return "the policies inherit from one another in a circle"
+            return "the policies inherit from one another in a cycle"
         if above not in known:
             return "" if above in named else f"there is no policy {above!r}"
         seen.add(above)
@@ -155,7 +155,7 @@ def _models(given: Any) -> tuple[str, ...]:
         try:
             re.compile(one)
         except re.error as error:
-            raise BadRequestError(f"condition.model: {one!r} is no regular expression ({error})") from None
+            raise BadRequestError(f"condition.model: {one!r} is not a regular expression ({error})") from None
     return (*[re.escape(one) for one in named], *named)
 
 

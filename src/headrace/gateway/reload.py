@@ -78,9 +78,9 @@ class Reloader:
             if self._changing.state is not None:
                 await self._changing.state.use(found.settings.standing)
         except (ConfigurationError, DatabaseError) as error:
-            log.error("%s is left as it was: %s", self._path, error)
+            log.error("%s was not reloaded: %s", self._path, error)
         else:
-            log.info("%s is in force: %d deployments", self._path, len(found.model_list))
+            log.info("%s was reloaded: %d deployments", self._path, len(found.model_list))
 
     def _adopt(self, found: Config) -> None:
         """Replace options and deployments while calls are in flight."""

@@ -118,7 +118,9 @@ SLICE: Final = 256 << 10
 
 async def _inflated(pieces: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
     if coding not in CODINGS:
-        raise refusal(415, Kind.BAD_REQUEST, f"content-encoding {coding[:20]!r} is not taken: send the body as gzip, deflate or as it is")
+        raise refusal(
+            415, Kind.BAD_REQUEST, f"content-encoding {coding[:20]!r} is not supported: send the body as gzip, deflate or uncompressed"
+        )
     inflate = Inflate(coding)
     try:
         async for piece in pieces:
@@ -126,9 +128,9 @@ async def _inflated(pieces: AsyncIterator[bytes], coding: str) -> AsyncIterator[
                 yield slice
                 await asyncio.sleep(0)
     except zlib.error:
-        raise BadRequestError(f"the body is no {coding}: send what its content-encoding says, or leave that out") from None
+        raise BadRequestError(f"the body is not valid {coding}: send what its content-encoding says, or leave that out") from None
     if not inflate.whole or inflate.more:
-        raise BadRequestError(f"the body {'goes on behind' if inflate.more else 'stops before'} the end of what was compressed")
+        raise BadRequestError(f"the body {'continues after' if inflate.more else 'stops before'} the end of the compressed data")
 
 
 def must_be_json(headers: Mapping[str, str]) -> None:
@@ -138,11 +140,11 @@ def must_be_json(headers: Mapping[str, str]) -> None:
     """
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind not in ("application/json", "application/octet-stream") and not kind.endswith("+json"):
-        raise refusal(415, Kind.BAD_REQUEST, f"this takes JSON: send content-type application/json, not {kind!r}")
+        raise refusal(415, Kind.BAD_REQUEST, f"this endpoint takes JSON: send content-type application/json, not {kind!r}")
 
 
 def _too_large(most: int) -> HeadraceError:
-    return refusal(413, Kind.BAD_REQUEST, f"the body is larger than the {most} bytes that are taken")
+    return refusal(413, Kind.BAD_REQUEST, f"the body exceeds the limit of {most} bytes")
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -157,10 +159,10 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequestError("the body must be a JSON object")
     if body.count(b"{") + body.count(b"[") > DEEPEST and deeper(value, DEEPEST):
-        raise BadRequestError(f"the body has more than {DEEPEST} lists and objects inside one another")
+        raise BadRequestError(f"the body is nested deeper than {DEEPEST} lists and objects")
     if not KEPT.isdisjoint(value):
         name = min(KEPT.intersection(value))
-        raise refusal(400, Kind.BAD_REQUEST, f"{name} is for the gateway's configuration to say: leave it out", name)
+        raise refusal(400, Kind.BAD_REQUEST, f"{name} is set by the gateway's configuration: leave it out", name)
     return value
 
 

@@ -122,7 +122,7 @@ class Turns:
         leaving.cancel()
         if ending.done():
             with suppress(Left):
-                await sent(self._visit.send, {"type": "websocket.close", "code": _RESTART, "reason": "the gateway ends"})
+                await sent(self._visit.send, {"type": "websocket.close", "code": _RESTART, "reason": "the gateway is shutting down"})
 
     async def _left(self) -> None:
         """Wait until the client disconnects, ignoring further events; the close tells the client."""
@@ -131,13 +131,17 @@ class Turns:
 
     def _check_room(self, line: str | None) -> None:
         if line not in self._last and len(self._last) >= MOST_LINES:
-            raise BadRequestError(f"stream_id: one connection may have {MOST_LINES} lines")
+            raise BadRequestError(f"stream_id: one connection may have {MOST_LINES} streams")
         if len(self._running) >= MOST_WAITING:
-            raise BadRequestError(f"{MOST_WAITING} calls of this connection wait for their turn: wait for an answer")
+            raise BadRequestError(f"{MOST_WAITING} calls are pending on this connection: wait for a response")
 
     async def _not_steered(self, event: Mapping[str, Any]) -> None:
         """Refuse input sent while a response is being made, as providers accept none over HTTP."""
-        error = {"type": "invalid_request_error", "code": "steering_not_supported", "message": "the gateway steers no response under way"}
+        error = {
+            "type": "invalid_request_error",
+            "code": "steering_not_supported",
+            "message": "the gateway cannot steer a response in progress",
+        }
         steer = {name: event.get(name) for name in ("input", "previous_response_id")}
         said = {"type": "response.steer.failed", "sequence_number": 0, "error": error, "steer": steer}
         with suppress(Left):
@@ -157,7 +161,7 @@ class Turns:
         if event.get("type") != "response.create":
             raise BadRequestError(f"type must be 'response.create', got {str(event.get('type'))[:40]!r}")
         if event.get("background"):
-            raise BadRequestError("background: what comes over a WebSocket is told as it is made: leave it out")
+            raise BadRequestError("background is not supported over a WebSocket, where responses are streamed: leave it out")
         gateway, asked = self._visit.gateway, self._visit.asked
         here = Here(gateway.router, await gateway.admit(asked, self._visit.scope), ReadForm(), gateway.belongings)
         body = {"input": [], **{name: value for name, value in event.items() if name not in _NOT_SENT}}

@@ -42,7 +42,7 @@ async def lasting(services: Sequence[Service], receive: Receive, send: Send) -> 
                 await service.start()
                 stack.push_async_callback(service.stop)
         except Exception as error:
-            log.exception("the gateway does not start")
+            log.exception("the gateway failed to start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})

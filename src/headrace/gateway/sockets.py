@@ -331,10 +331,10 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
             return
         if self._in_head and self._head and self._begun_at < oldest:
-            self._refuse(408, f"the request's head did not arrive within {self._settings.slow_client:g} seconds")
+            self._refuse(408, f"the request headers did not arrive within {self._settings.slow_client:g} seconds")
             return
         if self._awaited and self._heard < oldest:
-            self._refuse(408, f"the request did not arrive: nothing came for {self._settings.slow_client:g} seconds")
+            self._refuse(408, f"the request is incomplete: nothing arrived for {self._settings.slow_client:g} seconds")
             return
         self._timer = self.loop.call_later(self._settings.slow_client / _LOOKS, self._look)
 
@@ -347,7 +347,7 @@ class Connection(HttpToolsProtocol):
         return (self._in_head and begins) or (self._in_body and not self.flow.read_paused)
 
     def _too_large(self) -> None:
-        self._refuse(431, f"the request's head is larger than the {self._settings.max_headers} bytes that are taken")
+        self._refuse(431, f"the request headers exceed the limit of {self._settings.max_headers} bytes")
 
     def _refuse(self, status: int, message: str) -> None:
         self._refused = True

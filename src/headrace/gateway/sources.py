@@ -149,7 +149,7 @@ def _put_in_long_form(source: Source) -> None:
         source.renamed[f"{theirs}."] = f"{ours}."
     if "models" in content:
         if "model_list" in content:
-            source.problem("models and model_list both say what is served: keep one", ("models",))
+            source.problem("models and model_list both list the deployments: keep one", ("models",))
         content["model_list"] = list(_entries(source, content.pop("models")))
 
 

@@ -85,7 +85,7 @@ NOTHING_SAID: Final = Standing()
 
 
 def _over(name: str, most: Any, said: Any) -> BadRequestError:
-    return BadRequestError(f"{name} may be {most} at most here (litellm_settings.upperbound_key_generate_params), got {said}")
+    return BadRequestError(f"{name} may be at most {most} (litellm_settings.upperbound_key_generate_params), got {said}")
 
 
 def _filled(form: Mapping[str, Any], standing: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,24 +145,24 @@ _OF_BOUNDS: Final = {name: seconds if name == "duration" else _WORDS[name] for n
 _OF_USER: Final = {**_WORDS, "teams": teams_of, "available_teams": teams_of}
 
 STANDING: Final[Mapping[str, tuple[Callable[[str, Any], Any], str]]] = {
-    "max_budget": (_dollars, "dollars that all calls together may spend in each `budget_duration`, those of the master key among them"),
-    "budget_duration": (duration, "such as `30d`, from the first start with it on; for ever without it"),
-    "max_end_user_budget": (_dollars, "dollars that each customer (`user` of a body) may spend who has no limits and no budget of its own"),
-    "max_end_user_budget_id": (text, "the budget (`/budget/new`) whose limits, dollars and period are such a customer's"),
+    "max_budget": (_dollars, "Dollars that all calls together may spend in each `budget_duration`, including those of the master key."),
+    "budget_duration": (duration, "Such as `30d`, counted from the first start with it. Default: forever."),
+    "max_end_user_budget": (_dollars, "Dollars that each end user (`user` of a body) without limits and a budget of its own may spend."),
+    "max_end_user_budget_id": (text, "The budget (`/budget/new`) whose limits, dollars and period apply to such an end user."),
     "default_key_generate_params": (
-        lambda name, value: _form(name, value, _OF_KEY), "what a new key has where its form says nothing: `max_budget`, `models`, …"
+        lambda name, value: _form(name, value, _OF_KEY), "Defaults for fields of a new key: `max_budget`, `models`, …"
     ),
     "upperbound_key_generate_params": (
         lambda name, value: _form(name, value, _OF_BOUNDS),
-        "what a key may have at most, and has where nothing is said: " + ", ".join([f"`{name}`" for name in BOUNDS]),
+        "Upper bounds for fields of a key, and their defaults: " + ", ".join([f"`{name}`" for name in BOUNDS]) + ".",
     ),
     "default_internal_user_params": (
         lambda name, value: _form(name, value, _OF_USER),
-        "what a new user has where its form says nothing, unless it administers; `teams`: those that it comes into",
+        "Defaults for fields of a new user, unless it is an administrator. `teams`: the teams that it joins.",
     ),
-    "max_internal_user_budget": (_dollars, "the budget of such a user, where nothing else is said"),
-    "default_max_internal_user_budget": (_dollars, "the same"),
-    "internal_user_budget_duration": (duration, "its period"),
+    "max_internal_user_budget": (_dollars, "The default budget of such a user."),
+    "default_max_internal_user_budget": (_dollars, "The same."),
+    "internal_user_budget_duration": (duration, "Its period."),
 }  # fmt: skip
 """Names in `litellm_settings`: their parsers and descriptions."""
 

@@ -95,7 +95,7 @@ def _place(id: str) -> Place:
 
 
 def _unknown() -> Exception:
-    return refusal(404, Kind.NOT_FOUND, "no such upload was begun here", "upload_id")
+    return refusal(404, Kind.NOT_FOUND, "there is no such upload", "upload_id")
 
 
 async def _caller(gateway: Gateway, asked: Asked, scope: Scope, place: Place | None) -> Caller:
@@ -103,7 +103,7 @@ async def _caller(gateway: Gateway, asked: Asked, scope: Scope, place: Place | N
     if place is not None and place.key and gateway.settings.key and place.opens(gateway.settings.key):
         found = await (gateway.keys.find_administrator() if place.key == _MASTER else gateway.keys.named(place.key))
         if found is None:
-            raise refusal(401, Kind.AUTHENTICATION, "the key that began this upload is not known here any more")
+            raise refusal(401, Kind.AUTHENTICATION, "the key that started this upload no longer exists")
         return await gateway.admit(asked, scope, found)
     caller = await gateway.admit(asked, scope)
     if place is not None and not (place.opens(_secret(gateway, caller)) and place.owner == caller.owner):

@@ -162,7 +162,7 @@ def _metrics(served: Gateway) -> Any:
     try:
         from headrace.layers.metrics import Metrics  # late: an optional package
     except ImportError:
-        logging.getLogger("headrace.gateway").info('no /metrics: pip install "headrace[metrics]" for them')
+        logging.getLogger("headrace.gateway").info('/metrics is not available: pip install "headrace[metrics]"')
         return None
     metrics = Metrics()
     metrics.install()

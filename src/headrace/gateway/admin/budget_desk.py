@@ -27,7 +27,7 @@ def applied(connection: Connection, holder: Holder, now: float, before: Holder |
     """
     above = holder.terms.organization
     if above and (before is None or above != before.terms.organization) and table.get(connection, Kind.ORGANIZATION, above) is None:
-        raise not_found(f"organization {above!r}: make it by /organization/new")
+        raise not_found(f"organization {above!r}: create it with /organization/new")
     former = "" if before is None else before.terms.budget_id
     if holder.terms.budget_id == former:
         return holder
@@ -52,7 +52,7 @@ def named(connection: Connection, id: str) -> Terms:
         return NOTHING
     found = table.get(connection, Kind.BUDGET, id)
     if found is None:
-        raise not_found(f"budget {id!r}: make it by /budget/new")
+        raise not_found(f"budget {id!r}: create it with /budget/new")
     return found.terms
 
 

@@ -44,7 +44,7 @@ class CustomerDesk:
         """Create a customer with the id that calls give in `user`. A user who is not a customer here has no limits."""
         check_names(question.body, CUSTOMER)
         if not question.body.get("user_id"):
-            raise BadRequestError("user_id must say what callers give as `user`")
+            raise BadRequestError("user_id is required: the id that callers give as `user`")
         return await self._shown(await self._customers.make(question.body))
 
     async def update(self, question: Question) -> Any:

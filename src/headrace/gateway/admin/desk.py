@@ -112,7 +112,7 @@ class AdminDesk:
 
 def _check(caller: Caller, need: Need) -> None:
     if need == "admin" and caller.role is not Role.ADMIN:
-        raise forbidden("this is for administrators: ask with the master key, or with a key whose user_role is proxy_admin")
+        raise forbidden("this is for administrators: use the master key, or a key whose user_role is proxy_admin")
     if need == "look" and not caller.role.sees_all:
         raise forbidden("this is for administrators, and for keys whose user_role is proxy_admin_viewer")
 

@@ -78,7 +78,7 @@ def role(name: str, value: Any) -> str:
 def aliases(name: str, value: Any) -> dict[str, str]:
     found = mapping(name, value)
     if not all(isinstance(model, str) for model in found.values()):
-        raise BadRequestError(f"{name} must give a model's name for each alias")
+        raise BadRequestError(f"{name} must map each alias to a model's name")
     return found
 
 

@@ -94,13 +94,13 @@ class HealthDesk:
         """Whether a `service` that the gateway depends on responds; the only one is its `database`. Metrics are at `/metrics`."""
         named = question.query.get("service", "")
         if named != "database":
-            raise BadRequestError(f"service must be database, got {named!r}: this gateway sends to no other; metrics are had at /metrics")
+            raise BadRequestError(f"service must be database, got {named!r}: the gateway uses no other service; metrics are at /metrics")
         began = time.monotonic()
         try:
             await self._counter.database.read(lambda connection: connection.scalar("SELECT 1"))
         except DatabaseError as error:
-            return {"status": "unhealthy", "message": f"the database does not answer ({error})"}
-        return {"status": "success", "message": f"the database answered after {(time.monotonic() - began) * 1000:.1f} ms"}
+            return {"status": "unhealthy", "message": f"the database does not respond ({error})"}
+        return {"status": "success", "message": f"the database responded after {(time.monotonic() - began) * 1000:.1f} ms"}
 
     async def test_connection(self, question: Question) -> Any:
         """Send a small test call to a deployment, existing or not.
@@ -137,7 +137,7 @@ def _result(found: Mapping[str, Any]) -> dict[str, Any]:
         return {"status": "success", "result": shown(row)}
     for row in found["unhealthy_endpoints"]:
         return {"status": "error", "result": shown(row)}
-    told = "it was not asked: it has no room at present, or is of a kind that cannot be asked for little (pictures, sounds, patterns)"
+    told = "it was not checked: it has no room at present, or its kind has no cheap test call (images, audio, patterns)"
     return {"status": "error", "result": {"error": told}}
 
 

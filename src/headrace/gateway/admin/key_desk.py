@@ -34,7 +34,7 @@ def draft(body: Mapping[str, Any], now: float) -> tuple[Holder, str]:
 def own_token(value: Any) -> str:
     """A token chosen by the user. Errors do not repeat its value."""
     if not isinstance(value, str) or not value.startswith(PREFIX) or len(value) < SHORTEST:
-        raise BadRequestError(f"key must begin with {PREFIX} and have at least {SHORTEST} characters; leave it out to have one made")
+        raise BadRequestError(f"key must begin with {PREFIX} and have at least {SHORTEST} characters; leave it out to have one generated")
     return value
 
 
@@ -56,7 +56,7 @@ def changed(key: Holder, body: Mapping[str, Any], now: float) -> Holder:
 def reset(terms: Terms, spend: Any, now: float) -> Terms:
     """Terms with a new budget period, so that earlier spending no longer counts."""
     if spend != 0:
-        raise BadRequestError("spend can be set to 0 alone: what was spent is the ledger's to know")
+        raise BadRequestError("spend can only be reset to 0: the ledger determines what was spent")
     return replace(terms, budget_since=now)
 
 
@@ -217,7 +217,7 @@ class KeyDesk:
         """Create a key that belongs to a team and to no user."""
         text("team_id", question.body.get("team_id"))
         if question.body.get("user_id"):
-            raise BadRequestError("user_id must be left out: such a key is its team's alone")
+            raise BadRequestError("user_id must be left out: a service account's key belongs to its team only")
         return await self.made({**self._counter.standing.new_key(question.body), "user_id": None})
 
     async def several(self, question: Question) -> Any:
@@ -260,7 +260,7 @@ class KeyDesk:
 
         for one in await self._counter.database.write(work):
             self._counter.keys.forget(one.kind, one.id)
-        return {"message": "what all keys and teams have spent counts no more", "status": "success"}
+        return {"message": "the spend of all keys and teams was reset", "status": "success"}
 
     async def _blocked(self, question: Question, blocked: bool) -> Any:
         now = self._counter.clock()
@@ -283,7 +283,7 @@ def _named(value: Any) -> str:
 def check_alias(connection: Connection, key: Holder) -> None:
     """Raises BadRequestError if another key has this alias."""
     if key.name and table.is_taken(connection, key):
-        raise BadRequestError(f"key_alias {key.name!r} is another key's")
+        raise BadRequestError(f"key_alias {key.name!r} is taken by another key")
 
 
 _IN_PARTS: Final = frozenset({"user_id", "key_alias"})

@@ -42,7 +42,7 @@ def checked(body: Mapping[str, Any]) -> dict[str, Any]:
         if secret(name) and isinstance(value, str) and not value.startswith(FROM_ENVIRONMENT):
             raise BadRequestError(f"litellm_params.{name} must name an environment variable of the gateway: {FROM_ENVIRONMENT}NAME")
         if name in HIDDEN and value:
-            raise BadRequestError(f"litellm_params.{name} cannot be kept here: write it into the gateway's configuration")
+            raise BadRequestError(f"litellm_params.{name} cannot be stored in the database: set it in the gateway's configuration")
     info = mapping("model_info", body.get("model_info") or {})
     name = text("model_name", body.get("model_name"))
     return {"model_name": name, "litellm_params": params, "model_info": {**info, "id": str(info.get("id") or uuid.uuid4())}}
@@ -104,7 +104,7 @@ class ModelDesk:
         if named in self._entries:
             return named
         if named in self._counter.router.get_model_ids():
-            raise BadRequestError(f"deployment {named!r} stands in the gateway's configuration: change it there")
+            raise BadRequestError(f"deployment {named!r} is defined in the gateway's configuration: change it there")
         raise not_found(f"deployment {named!r}")
 
     async def _put(self, id: str, entry: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ class ModelDesk:
             try:
                 await self.refresh()
             except DatabaseError as error:
-                log.warning("changes of models are not seen at present: the database does not answer (%s)", error)
+                log.warning("cannot check for changed models: the database does not respond (%s)", error)
 
     async def refresh(self) -> None:
         since = self._revision
@@ -155,7 +155,7 @@ class ModelDesk:
         try:
             self._counter.router.upsert_deployment(entry)
         except ConfigurationError as error:
-            log.error("deployment %s of the database cannot work here: %s", id, error)
+            log.error("deployment %s from the database cannot be used: %s", id, error)
 
     # ---- reading
 
@@ -196,7 +196,7 @@ class ModelDesk:
         body = question.body
         name, prompt, messages, tools = text("model", body.get("model")), body.get("prompt"), body.get("messages"), body.get("tools")
         if prompt is None and messages is None:
-            raise BadRequestError("prompt or messages must be given: a text, or a chat in OpenAI's words")
+            raise BadRequestError("prompt or messages is required: a string, or a list of messages in OpenAI's format")
         for field, given in (("messages", messages), ("tools", tools)):
             if given is not None and not (isinstance(given, list) and all(isinstance(one, dict) for one in given)):
                 raise BadRequestError(f"{field} must be a list of objects, got {shape(given)}")

@@ -152,7 +152,7 @@ class OrganizationDesk:
         users = await self._counter.database.read(lambda connection: table.listed(connection, Kind.USER))
         found = next((user.id for user in users if user.terms.email == said["user_email"]), None)
         if found is None:
-            raise not_found(f"user whose user_email is {said['user_email']!r}: make one by /user/new, or name a user_id")
+            raise not_found(f"user whose user_email is {said['user_email']!r}: create one with /user/new, or give a user_id")
         return Member(found, role)
 
     async def _changed(self, question: Question, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:

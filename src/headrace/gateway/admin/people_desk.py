@@ -53,7 +53,7 @@ def member_of(given: Any, users: Iterable[Holder] = ()) -> Member:
     email = text("member.user_email", said["user_email"])
     found = next((user.id for user in users if user.terms.email == email), None)
     if found is None:
-        raise not_found(f"user whose user_email is {email!r}: make one by /user/new, or name a user_id")
+        raise not_found(f"user whose user_email is {email!r}: create one with /user/new, or give a user_id")
     return Member(found, role)
 
 
@@ -265,7 +265,7 @@ def _is_wanted(team: Holder, query: Mapping[str, str]) -> bool:
 def _without(had: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
     left = tuple([name for name in had if name not in named])
     if had and not left:
-        raise BadRequestError("models must leave the team one that it may call: without any it might call all; block the team instead")
+        raise BadRequestError("models must leave the team at least one, as a team without models may call all; block the team instead")
     return left
 
 

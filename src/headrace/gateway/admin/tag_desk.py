@@ -37,7 +37,7 @@ class TagDesk:
         """Create a tag. Calls with it are under its limits and budget and may only use its `models`, whichever key makes them."""
         check_names(question.body, TAG)
         if not question.body.get("name"):
-            raise BadRequestError("name must say what calls are tagged with")
+            raise BadRequestError("name is required: the tag that calls carry")
         return await self._told(await self._tags.make(question.body), "made")
 
     async def update(self, question: Question) -> Any:

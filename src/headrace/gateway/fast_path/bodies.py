@@ -183,7 +183,7 @@ def _whose(fields: Mapping[str, Raw]) -> str:
     if fields.get("metadata", _NULL) != _NULL:
         said = _fields(fields["metadata"])
         if not _NOTED.isdisjoint(said):
-            raise ValueError("it is noted with the call")
+            raise ValueError("metadata is recorded with the call")
         user = _text(said["user_id"]) if "user_id" in said else user
     return user
 

@@ -174,7 +174,7 @@ class FastCall:
 
     def fault(self, error: BaseException | None = None) -> None:
         """The request failed through an internal error. error: the exception, if it is not being handled."""
-        log.error("%s: a fault of the gateway's own", self._id, exc_info=error or True)
+        log.error("%s: internal error in the gateway", self._id, exc_info=error or True)
         self.unsent()
         self._caller.fault()
 

@@ -74,7 +74,7 @@ class Request(Struct, eq=False):
         if self.call is not None:
             self.call.fault()
         else:
-            log.exception("a fault of the gateway's own")
+            log.exception("internal error in the gateway")
             self.caller.fault()
 
 

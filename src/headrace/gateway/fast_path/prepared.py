@@ -49,7 +49,7 @@ def prepare(sending: Sending, record: Record) -> PreparedRequest:
     """
     whole, id, group = written(sending.request), sending.member.deployment.id, sending.member.deployment.group
     if not (id + group).isprintable():
-        raise ValueError("a deployment's id, or its group's name, does not go into a header")
+        raise ValueError("a deployment's id, or its group's name, cannot be put in a header")
     lines = (
         f"x-headrace-deployment: {id}", "x-headrace-queue-wait-ms: 0", "x-headrace-attempts: 1",
         f"x-litellm-model-id: {id}", f"x-litellm-model-group: {group}", "x-litellm-attempted-retries: 0", "",

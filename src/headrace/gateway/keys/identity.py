@@ -185,7 +185,7 @@ class Identities:
         except self._jwt.ExpiredSignatureError:
             raise _refused("the token has expired") from None
         except (self._jwt.PyJWTError, ValueError, TypeError) as error:
-            raise _refused(f"the token is not one of ours: {type(error).__name__}") from None
+            raise _refused(f"the token is not valid: {type(error).__name__}") from None
         return self._identity(claims)
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
@@ -200,7 +200,7 @@ class Identities:
             raise _refused(f"the token has no {fields.user_id_jwt_field}")
         domain = fields.user_allowed_email_domain
         if domain is not None and email.rpartition("@")[2].lower() != domain.lower():
-            raise refusal(403, Kind.PERMISSION, f"tokens of {domain} alone are let in")
+            raise refusal(403, Kind.PERMISSION, f"only tokens with an email address at {domain} are accepted")
         may = self._permissions.get(whose, EVERYTHING)
         opened = [model for scope, models in fields.scope_mappings if scope in scopes for model in models]
         models = [may.models] if may.models is not None else []
@@ -220,7 +220,7 @@ class Identities:
             return mapped
         allowed = not frozenset(fields.user_allowed_roles).isdisjoint(_texts(claims, fields.user_roles_jwt_field))
         if fields.enforce_rbac and not allowed and (fields.role_mappings or fields.user_allowed_roles):
-            raise refusal(403, Kind.PERMISSION, "the token has no role that is let in here (litellm_jwtauth.enforce_rbac)")
+            raise refusal(403, Kind.PERMISSION, "the token has no accepted role (litellm_jwtauth.enforce_rbac)")
         return "internal_user"
 
     async def _key(self, kid: str | None) -> Any:
@@ -231,7 +231,7 @@ class Identities:
                 if now - self._asked > AGAIN:
                     await self._fetch(now)
         if kid not in self._keys:
-            raise _refused("the token's key is not among its provider's")
+            raise _refused("the identity provider has no key with the token's key id")
         return self._keys[kid]
 
     async def _fetch(self, now: float) -> None:
@@ -241,7 +241,7 @@ class Identities:
             found = await asyncio.gather(*[asyncio.to_thread(self._fetched_from, url) for url in self._urls])
         except self._jwt.PyJWTError as error:
             if not self._keys:
-                raise refusal(503, Kind.SERVER, f"the identity provider's keys are not to be had: {type(error).__name__}") from None
+                raise refusal(503, Kind.SERVER, f"the identity provider's keys could not be fetched: {type(error).__name__}") from None
             return
         self._keys = {key.key_id: key for keys in found for key in keys}
         self._fetched = now

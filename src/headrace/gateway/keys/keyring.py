@@ -192,7 +192,7 @@ class Keyring:
         for holder in found:
             _check(holder)
         if who.team and not any(holder.kind is Kind.TEAM for holder in found):
-            raise refusal(403, Failing.PERMISSION, f"there is no team {who.team!r} here, which the token names")
+            raise refusal(403, Failing.PERMISSION, f"the token names the team {who.team!r}, which does not exist")
         found = self._with_all(found)
         now = self._clock()
         caller = await self._caller(found, now, who.user)
@@ -277,7 +277,7 @@ class Keyring:
         self.forget(Kind.GATEWAY, everybody.ALL)
         self._each = each
         if await self._for_each() is None and each.budget_id:
-            log.warning("there is no budget %r here: customers without terms of their own are free until it is made", each.budget_id)
+            log.warning("there is no budget %r: until it is created, end users without limits of their own have none", each.budget_id)
         await self.find_administrator()  # cached while the database responds, as the master key must work without it
 
     async def _period_of(self, whose: str, terms: Terms) -> float:
@@ -338,7 +338,7 @@ class Keyring:
         scopes: list[str] = []
         for holder in [known[tag] for tag in dict.fromkeys(tags) if tag in known]:
             if (names := _names(holder)) and not any(is_named(name, model, group) for name in names):
-                raise refusal(403, Failing.PERMISSION, f"calls tagged {holder.id!r} may not go to {model!r}", "metadata.tags")
+                raise refusal(403, Failing.PERMISSION, f"calls with the tag {holder.id!r} may not use {model!r}", "metadata.tags")
             scopes += await self._scopes(holder, now)
             scopes += [scope for name, scope in await self._model_scopes(holder, now) if is_named(name, model, group)]
         return tuple(scopes)
@@ -434,7 +434,7 @@ class Keyring:
             try:
                 await self.refresh()
             except DatabaseError as error:
-                log.warning("changes of keys are not seen at present: the database does not answer (%s)", error)
+                log.warning("cannot check for changed keys: the database does not respond (%s)", error)
             await asyncio.sleep(LOOK)
 
     async def refresh(self) -> None:

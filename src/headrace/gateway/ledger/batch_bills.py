@@ -71,9 +71,9 @@ class Batches:
             try:
                 await self.round()
             except DatabaseError as error:
-                log.warning("batches are not billed at present: the database does not answer (%s)", error)
+                log.warning("cannot bill batches at present: the database does not respond (%s)", error)
             except Exception:
-                log.exception("batches are not billed at present: a fault of the gateway's own")
+                log.exception("cannot bill batches at present: internal error in the gateway")
             await asyncio.sleep(EVERY)
 
     async def round(self) -> int:
@@ -94,7 +94,7 @@ class Batches:
             records = [] if kind is Kind.NOT_FOUND else None  # its provider no longer keeps it
         now = self._clock()
         if records is None and now - order.began > GIVEN_UP:
-            log.warning("%s of deployment %s is given up: what it cost is not known", order.id, order.deployment)
+            log.warning("gave up on %s of deployment %s: its cost is unknown", order.id, order.deployment)
             records = []
         if records is None:
             later = now + min(SELDOM, max(SOONEST, (now - order.began) / 8))
@@ -157,7 +157,11 @@ class Batches:
             usage = batch.get("usage")
             if not isinstance(usage, Mapping):
                 raise
-            log.info("batch %s: its file is not to be had (%s), what it says of itself counts", order.id, error.failure.kind.value)
+            log.info(
+                "batch %s: its output file is not available (%s), so the usage that the batch reports counts",
+                order.id,
+                error.failure.kind.value,
+            )
             prices = _prices(deployment)
             if prices is not None:  # of the sum nobody knows which prompts were long
                 prices = Prices(Rates(prices.rates.steps[-1:]), prices.halved)

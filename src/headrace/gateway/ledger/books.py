@@ -77,7 +77,7 @@ class Books:
             self._journal = Journal(folder)
         except OSError as error:
             raise ConfigurationError(
-                f"the ledger's journal cannot be written: {error.filename}: {error.strerror}: set HEADRACE_STATE to a folder of its own"
+                f"the ledger's journal cannot be written: {error.filename}: {error.strerror}: set HEADRACE_STATE to a writable folder"
             ) from None
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
@@ -85,7 +85,7 @@ class Books:
         try:
             self._journal.append(record)
         except OSError as error:
-            log.error("the ledger's journal takes no more (%s): calls are kept in memory until the database has them", error)
+            log.error("cannot write to the ledger's journal (%s): calls are kept in memory until they are in the database", error)
             self._unwritten.append(record)
 
     def extend(self, records: Sequence[Record]) -> None:
@@ -112,10 +112,10 @@ class Books:
                     clean = now
                     await self.clean()
             except DatabaseError as error:
-                log.warning("the ledger waits in its journal: the database does not take it (%s)", error)
+                log.warning("cannot write the ledger to the database (%s): calls stay in the journal", error)
                 await asyncio.sleep(WAIT)
             except Exception:
-                log.exception("the ledger waits in its journal: a fault of the gateway's own")
+                log.exception("cannot write the ledger to the database: internal error in the gateway: calls stay in the journal")
                 await asyncio.sleep(WAIT)
             await asyncio.sleep(EVERY)
 
@@ -221,7 +221,7 @@ class Books:
             while self._journal.size > self._reached:  # appended meanwhile
                 await self.fold()
         except DatabaseError as error:
-            log.warning("the rest of the ledger stays in its journal (%s)", error)
+            log.warning("the rest of the ledger stays in its journal until the next start (%s)", error)
             self._journal.close()
             return
         self._journal.close()

@@ -90,7 +90,7 @@ def _step(database: Database, path: Path) -> Folded:
 
 def tell(path: Path, step: Folded) -> None:
     if step.broken:
-        log.warning("%s: %d lines were not whole: their calls were never answered", path.name, step.broken)
+        log.warning("%s: skipped %d incomplete lines, of calls whose response was never completed", path.name, step.broken)
 
 
 def drop(connection: Connection, path: Path) -> None:

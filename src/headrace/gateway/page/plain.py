@@ -12,7 +12,7 @@ _FRAME = """<!doctype html>
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="5"><title>headrace</title></head>
 <body><h1>headrace</h1>
-<p>{when} UTC. The page's own looks are not built here; <code>make page</code> builds them.</p>
+<p>{when} UTC. The dashboard is not built; <code>make page</code> builds it.</p>
 {body}
 </body></html>
 """

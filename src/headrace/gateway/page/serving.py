@@ -56,7 +56,9 @@ class Page(Struct, frozen=True, eq=False):
 
     def _show(self, asked: Asked, caller: Caller, plain: bool) -> Shown:
         if not caller.role.sees_all:
-            raise refusal(403, Kind.PERMISSION, "this key calls models; the page is for the master key and for administrators' keys")
+            raise refusal(
+                403, Kind.PERMISSION, "this key is for calling models; the dashboard is for the master key and administrators' keys"
+            )
         if plain:
             return Shown(200, _KINDS[".html"], plain_page(self.picture.now(self.now())))
         if asked.path == STATE:
