@@ -33,7 +33,7 @@ REASONS: Mapping[str, str] = {
     "click": "the command line: options, help, completion for shells",
     "rich": "colours, tables and the live view on a terminal; a pipe gets plain text",
     "httpx2": "a second transport behind the same port, for HTTP/2, SOCKS or a company's own client",
-    "redis": "one limit for many processes on Sentinels and clusters, and caches in Redis or Valkey: the field's client",
+    "redis": "one limit for many processes, in Redis or Valkey: the field's client, for single servers, sentinels and clusters",
     "pyyaml": "reads configurations in YAML, LiteLLM's form",
     "matplotlib": "draws what the planner foresees",
     "toktok-rs": "counts tokens exactly for OpenAI's and Qwen's models; its vocabularies are in the wheel, nothing is fetched",

@@ -1,4 +1,4 @@
-"""Addresses of the shared store, and the client for each.
+"""Addresses of the shared store, and the redis-py client for each.
 
 Single servers (`redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://`), `redis+sentinel://host,host/service` and
 `redis+cluster://host,host`; with TLS `rediss+sentinel://` and `rediss+cluster://`. Query parameters that redis-py knows
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from msgspec import Struct
 
 from headrace.errors import ConfigurationError
-from headrace.runtime.redis_connection import RedisConnection, Server
 
 TIMEOUT: Final = 1.0
 """Seconds after which an unresponsive store counts as lost."""
@@ -22,7 +21,6 @@ CONNECT: Final = 1.0
 """Seconds to connect."""
 SINGLE: Final = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
 PORTS: Final = {"sentinel": 26379, "cluster": 6379}
-PORT: Final = 6379
 
 
 class Address(Struct, frozen=True):
@@ -114,34 +112,6 @@ def _plain(value: str) -> Any:
         return float(value) if "." in value else int(value)
     except ValueError:
         return value
-
-
-def connection_at(address: Address) -> Any:
-    """A client that can call scripts: our own for a single server whose address has no special options, otherwise redis-py's.
-
-    Raises as `client_at` does.
-    """
-    try:
-        server = _plain_server(address)
-    except ValueError:  # redis-py reports it
-        server = None
-    return client_at(address) if server is None else RedisConnection(server)
-
-
-def _plain_server(address: Address) -> Server | None:
-    """None if the address needs redis-py. Raises ValueError if it is invalid."""
-    url, given = urlsplit(address.url), dict(address.settings)
-    asked = {name: _plain(value) for name, value in parse_qsl(url.query)}
-    unix, number = url.scheme == "unix", url.path.strip("/")
-    db = asked.pop("db", given.get("db", 0)) if unix or not number else int(number)
-    connect, timeout = asked.pop("socket_connect_timeout", CONNECT), asked.pop("socket_timeout", TIMEOUT)
-    password = unquote(url.password or "") or given.get("password", "")
-    login = (unquote(url.username), password) if url.username else (password,) if password else ()
-    numbers = all(isinstance(value, int | float) for value in (db, connect, timeout))
-    if address.form != "single" or asked or url.fragment or not all(login) or not numbers:
-        return None
-    place = unquote(url.path) if unix else (unquote(url.hostname or "localhost"), url.port or PORT)
-    return Server(place, login, int(db), url.scheme == "rediss", connect, timeout)
 
 
 def client_at(address: Address) -> Any:

@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from headrace.errors import ConfigurationError
 from headrace.limits.store import Message, Then, several
-from headrace.runtime.redis_address import Address, address_of, connection_at
+from headrace.runtime.redis_address import Address, address_of, client_at
 
 PREFIX: Final = "headrace:1"
 """Prefix of every key; the number is the version of the key format."""
@@ -53,7 +53,7 @@ _Letter: TypeAlias = "list[_Question]"
 
 
 class RedisStore:
-    """`limits.store.Store` over a `RedisConnection` or a redis-py client: `redis.Redis`, a Sentinel's `master_for(…)`, `RedisCluster`; or
+    """`limits.store.Store` over a redis-py client: `redis.Redis`, a Sentinel's `master_for(…)`, `RedisCluster`; or
     valkey-py's.
 
     The client's own timeouts decide how soon the store counts as lost; configure short ones.
@@ -210,11 +210,21 @@ class RedisStore:
     def _send(self, calls: list[list[Any]]) -> list[Any]:
         if not self._sha:
             self._sha = _digest(self._source)
-        replies = [self._one([self._sha, *call]) for call in calls]
+        replies = self._evaluate(calls)
         for at, reply in enumerate(replies):
             if type(reply).__name__ == "NoScriptError":  # one by one, to keep the order: the first call loads the script
                 replies[at] = self._client.eval(self._source, *calls[at])
         self.calls += len(calls)
+        return replies
+
+    def _evaluate(self, calls: list[list[Any]]) -> list[Any]:
+        calls = [[self._sha, *call] for call in calls]
+        if len(calls) == 1 or self._apart:
+            return [self._one(call) for call in calls]
+        pipeline = self._client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(*call)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
     def _one(self, call: list[Any]) -> Any:
@@ -285,7 +295,7 @@ def redis_store(url: Any = None, *, host: Any = None, port: Any = None, password
         if address not in _stores:
             name = f"the store at {address.place}"
             try:
-                store = RedisStore(connection_at(address), name=name)
+                store = RedisStore(client_at(address), name=name)
             except ConfigurationError:
                 raise
             except Exception as error:  # a cluster's client connects on creation, and may raise anything
