@@ -106,8 +106,10 @@ def _through(layer: Layer, handler: Handler, routed: bool, ports: Ports, call: C
 
 
 def in_objects(call: Call) -> Call:
-    """The call for a layer that inspects the response: it gets objects even if its caller takes bytes, to which they
-    are converted outside all layers."""
+    """The call for a layer that inspects the response: it gets objects even if its caller takes bytes.
+
+    They are converted to bytes outside all layers.
+    """
     return msgspec.structs.replace(call, raw=False) if call.raw else call
 
 

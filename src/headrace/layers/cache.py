@@ -133,8 +133,10 @@ class ResponseCache:
         return await self._kept(ports, call, key, control, answer, asked)
 
     async def _asked(self, handler: Handler, known_as: Callable[[Call], str], ports: Ports, call: Call, control: Control) -> Asked | None:
-        """The call's question as a vector, if there is a semantic index. If no vector can be had, the call is made as
-        without an index."""
+        """The call's question as a vector, if there is a semantic index.
+
+        If no vector can be had, the call is made as without an index.
+        """
         if self._index is None:
             return None
         namespace = self._namespace if control.namespace is None else control.namespace

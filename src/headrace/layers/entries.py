@@ -49,8 +49,10 @@ def _usage(hidden: Any) -> Any:
 
 
 def unpack(packed: bytes, operation: Operation, *, stream: bool, key: str) -> Any:
-    """The cached response with a cost of 0: an object, or a stream's chunks. Raises msgspec.DecodeError for anything
-    not packed here."""
+    """The cached response with a cost of 0: an object, or a stream's chunks.
+
+    Raises msgspec.DecodeError for anything not packed here.
+    """
     entry = _decoder.decode(packed)
     hidden = Beside({**entry.beside, "additional_headers": {}, "api_base": None, "cache_hit": True, "cache_key": key, "response_cost": 0.0})
     hidden.usage = entry.usage

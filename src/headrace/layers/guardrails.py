@@ -197,8 +197,10 @@ class Guardrails:
             raise ContentPolicyViolationError.of(Failure(Kind.CONTENT_POLICY, message, status=400, code="guardrail"))
 
     def _of(self, call: Call) -> list[Rule]:
-        """The rules that apply to a call: the default ones, and those it names (in `guardrails`, or in LiteLLM's
-        `metadata`)."""
+        """The rules that apply to a call: the default ones, and those it names.
+
+        A call names them in `guardrails`, or in LiteLLM's `metadata`.
+        """
         asked = call.control.get("guardrails") or (call.control.get("metadata") or {}).get("guardrails") or _ALWAYS
         if isinstance(asked, str) or not isinstance(asked, Sequence):
             raise BadRequestError(f"guardrails must be a list of names, got {shape(asked)}")

@@ -194,8 +194,10 @@ def _any_ends(event: Any) -> bool:
 
 
 class Held:
-    """A stream's chunks after rules were applied to their texts. Incomplete texts wait until more of them arrives or
-    they end."""
+    """A stream's chunks after rules were applied to their texts.
+
+    Incomplete texts wait until more of them arrives or they end.
+    """
 
     __slots__ = ("_chunks", "_make", "_over", "_shape", "_texts", "_whole", "ready")
 

@@ -234,8 +234,11 @@ def _dollars(hidden: Mapping[str, Any]) -> float:
 
 
 def _observe(histogram: Any, seconds: Sequence[float]) -> None:
-    """Observe several values at once. prometheus_client takes one at a time, with two locks and ten calls each, so its
-    internal counts are increased directly."""
+    """Observe several values at once.
+
+    prometheus_client takes one at a time, with two locks and ten calls each, so its internal counts are increased
+    directly.
+    """
     if not seconds:
         return
     for bucket, count in Counted(map(partial(bisect_left, histogram._upper_bounds), seconds)).items():

@@ -65,8 +65,10 @@ Look: TypeAlias = Callable[[Iterable[Any]], None]
 
 
 async def observe(ports: Ports, call: Call, handler: Handler, tell: Tell, look: Look | None = None) -> Any:
-    """The handler's response. `tell` receives the outcome, for a stream at its end; exceptions in `tell` do not affect
-    the call."""
+    """The handler's response.
+
+    `tell` receives the outcome, for a stream at its end; exceptions in `tell` do not affect the call.
+    """
     began = ports.clock.now()
     try:
         answer = await handler(ports, call)

@@ -57,7 +57,7 @@ KINDS: Final = (*_BY_FORM, "PHONE_NUMBER")
 
 
 class PII(Guardrail):
-    """Masks or refuses personal data: e-mail and IP addresses, telephone numbers, cards, IBANs, US social security
+    """Masks or refuses personal data: e-mail and IP addresses, phone and card numbers, IBANs, US social security
     numbers.
 
     kinds: some of KINDS, by default all. region: the country ("US") whose telephone numbers are written without `+`.

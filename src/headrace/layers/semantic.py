@@ -40,8 +40,7 @@ class Index:
         self._lock = threading.Lock()
 
     async def look(self, handler: Handler, ports: Ports, call: Call, name: str) -> Asked | None:
-        """The call's question as a vector, made by the handler like any other embedding; None if the call is not a
-        plain question.
+        """The call's question as a vector, embedded by the handler; None if the call is not a plain question.
 
         Raises HeadraceError if the embedding fails.
         """

@@ -1,5 +1,7 @@
-"""Concurrent identical calls share one. A caller that leaves does not affect the others; when all have left, the call
-is cancelled."""
+"""Concurrent identical calls share one.
+
+A caller that leaves does not affect the others; when all have left, the call is cancelled.
+"""
 
 from __future__ import annotations
 
@@ -112,8 +114,11 @@ class SingleFlight:
 
 
 def _key(call: Call, name: str, ports: Ports) -> str | None:
-    """The key of a call; None if it is shared with no other. It contains everything that affects a response, and every
-    other option of the call: its tenant, time limit and scopes. It never leaves the process."""
+    """The key of a call; None if it is shared with no other.
+
+    It contains everything that affects a response, and every other option of the call: its tenant, time limit and
+    scopes. It never leaves the process.
+    """
     same = call_key(call, name)
     if same is None:
         return None

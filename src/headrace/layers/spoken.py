@@ -56,8 +56,10 @@ def request_attributes(call: Call) -> dict[str, Any]:
 
 
 def response_attributes(outcome: Outcome, chunks: Sequence[Any] = ()) -> dict[str, Any]:
-    """Attributes of the response, without its content. chunks: of a stream, at least the first and those with a finish
-    reason."""
+    """Attributes of the response, without its content.
+
+    chunks: of a stream, at least the first and those with a finish reason.
+    """
     hidden, answer = outcome.hidden, outcome.answer if outcome.answer is not None else (chunks[0] if chunks else None)
     first = None if outcome.first is None else outcome.first - outcome.began
     failure = getattr(outcome.error, "failure", None)
@@ -105,8 +107,10 @@ def _finish_reasons(answers: Sequence[Any]) -> list[str]:
 
 
 def said(way: str, what: Any, chunks: Sequence[Any] = ()) -> dict[str, str]:
-    """`gen_ai.input.messages` of a prompt, or `gen_ai.output.messages` of a response or a stream's chunks, as JSON; {}
-    if it is no chat."""
+    """The attribute `gen_ai.input.messages` or `gen_ai.output.messages` as JSON; {} if it is no chat.
+
+    what: a prompt or a response; chunks: those of a stream.
+    """
     if way == "input":
         messages = [{"role": "user", "content": what}] if isinstance(what, str) else what
         found = [_message(message) for message in messages] if isinstance(messages, list | tuple) else []

@@ -39,8 +39,7 @@ _current: ContextVar[_Traced | None] = ContextVar("headrace_traced", default=Non
 
 
 class Tracing:
-    """Creates a span around every call after `install()`; under a Router's call, one for each attempt and each wait in
-    the queue.
+    """Creates a span around every call after `install()`, and below a Router's call one for each attempt and each wait.
 
         tracing = Tracing()                        # the program's own tracer provider, as OpenTelemetry has it set
         tracing.install()

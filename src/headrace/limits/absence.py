@@ -1,5 +1,7 @@
-"""While the shared store is lost: each process uses its share of every limit, and reports what it charged when the
-store returns."""
+"""Operation without the shared store: each process uses its share of every limit.
+
+When the store returns, the process reports what it charged.
+"""
 
 from __future__ import annotations
 
@@ -100,11 +102,11 @@ def _doubtful(meter: Meter, unsure: Iterable[Reservation]) -> defaultdict[int, f
 
 
 def _parted(quota: Quota, meter: Meter, share: float, unsure: Iterable[Reservation], now: float) -> list[tuple[Entry, float]]:
-    """Make our log hold our share of what all processes charged, whoever charged it, leaving the window no earlier than
-    theirs does.
+    """Make our log hold our share of what all processes charged.
 
-    Then the shares of what is free never add up to more than what is free. Calls on blocks are booked somewhat later
-    than they were charged. Returns the entries and the amount added to each.
+    A charge leaves our window no earlier than theirs, whoever made it. Then the shares of what is free never add up to
+    more than what is free. Calls on blocks are booked somewhat later than they were charged. Returns the entries and
+    the amount added to each.
     """
     log, doubtful, changed = meter._log, _doubtful(meter, unsure), []
     log.forget(now)
@@ -124,8 +126,10 @@ def _parted(quota: Quota, meter: Meter, share: float, unsure: Iterable[Reservati
 
 
 def charged_by_all(quota: Quota, meter: Meter, now: float) -> list[tuple[float, float, float]]:
-    """What all processes may have charged within the window, by our snapshots of the shared accounting: (since, until,
-    amount) intervals."""
+    """What all processes may have charged within the window: (since, until, amount) intervals.
+
+    Derived from our snapshots of the shared accounting.
+    """
     key, window = key_of(meter, meter.limit.window), meter.limit.window
     if key not in quota.seen:
         return [(-math.inf, now, meter._log.current(now))] if meter in quota.outside else []
@@ -144,8 +148,10 @@ def charged_by_all(quota: Quota, meter: Meter, now: float) -> list[tuple[float, 
 
 
 def told(quota: Quota, lost_at: float, unsure: Iterable[Reservation], now: float, store_now: float) -> Message:
-    """The message that tells the store what we charged since `lost_at`, or all of it if the store is new. store_now:
-    the store's clock, in microseconds."""
+    """The message that tells the store what we charged since `lost_at`, or all of it if the store is new.
+
+    store_now: the store's clock, in microseconds.
+    """
     for held in quota.held.values():
         if not held.stored:
             held.stored, held.at = True, store_now - (now - held.taken.left) * MICRO
@@ -154,8 +160,10 @@ def told(quota: Quota, lost_at: float, unsure: Iterable[Reservation], now: float
 
 
 def _standing(quota: Quota, meter: Meter, unsure: Iterable[Reservation], now: float) -> Standing:
-    """What this process charged to one limit, without amounts booked for others or for reservations that have not heard
-    from the store."""
+    """What this process charged to one limit.
+
+    Without amounts booked for others or for reservations that have not heard from the store.
+    """
     extras = _doubtful(meter, unsure)
     for entry, extra in (*quota.seeds.get(meter, ()), *quota.outside.get(meter, {}).items()):
         extras[id(entry)] += extra

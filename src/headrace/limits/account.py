@@ -54,8 +54,7 @@ STEP: Final = 1e6
 
 
 class Worth(Struct, frozen=True, gc=False):
-    """Shadow prices of an account's limits at one moment: negligible while the limits are slack, rising steeply as they
-    fill."""
+    """Shadow prices of an account's limits at one moment: negligible while limits are slack, rising steeply as they fill."""
 
     call: float
     """Price of a call apart from its tokens and money."""
@@ -246,8 +245,10 @@ class Account:
         return worth.call + worth.input * charge.input + worth.output * charge.max_output + worth.money * charge.money
 
     def rank(self, charge: Charge) -> float:
-        """How full the account would be with such a call, in steps within which calls in flight decide. Lower means
-        more room left."""
+        """How full the account would be with such a call, in steps within which calls in flight decide.
+
+        Lower means more room left.
+        """
         worth = self.worth
         tokens = worth.an_input * charge.input + worth.an_output * charge.max_output
         share = tokens if tokens > worth.a_call else worth.a_call

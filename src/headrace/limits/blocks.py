@@ -1,5 +1,4 @@
-"""Blocks: room in the shared accounting that a process reserves for a short time while there is plenty, and admits
-calls on by itself.
+"""Blocks: room in the shared accounting that a process reserves for a short time and admits calls on by itself.
 
 One question to the store serves all calls of that time. The calls go on tabs (`tabs.py`) that take no more than is left
 of the block. A block is charged in the store as of its end, so it leaves no window before any of its calls. What they

@@ -1,5 +1,6 @@
-"""`admit.lua` in Python: the same arithmetic in the same order, so that both give the same numbers. Used by `memory.py`
-and by tests.
+"""`admit.lua` in Python: the same arithmetic in the same order, so that both give the same numbers.
+
+Used by `memory.py` and by tests.
 
 Times are whole microseconds of the store's own clock.
 """
@@ -75,8 +76,10 @@ class Since:
 
 
 class Books:
-    """The shared accounting of one account. Each operation takes the time in microseconds and returns what the script
-    would."""
+    """The shared accounting of one account.
+
+    Each operation takes the time in microseconds and returns what the script would.
+    """
 
     def __init__(self, since: Since | None = None) -> None:
         self.since = since or Since()

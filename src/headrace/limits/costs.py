@@ -39,8 +39,10 @@ def amounts(charge: Charge, input: float, most: float) -> tuple[float, ...]:
 
 
 def picker(arrivals: Sequence[int]) -> Callable[[Sequence[float]], Any]:
-    """A function that selects from `amounts` those that these limits count, as a tuple. It runs for every call and
-    deployment."""
+    """A function that selects from `amounts` those that these limits count, as a tuple.
+
+    It runs for every call and deployment.
+    """
     if len(arrivals) > 1:
         return itemgetter(*map(int, arrivals))
     return itemgetter(slice(arrivals[0], arrivals[0] + 1) if arrivals else slice(0, 0))

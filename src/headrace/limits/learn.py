@@ -118,8 +118,10 @@ class Learner:
         return meter if meter is not None and meter.tolerance < math.inf else None
 
     def _bucket_was_full(self, failure: Failure, taken: Taken, now: float, until: float) -> bool:
-        """Whether a bucket of known size explains the refusal. If so, raise our level to the provider's, which drains
-        later than ours."""
+        """Whether a bucket of known size explains the refusal.
+
+        If so, raise our level to the provider's, which drains later than ours.
+        """
         unit = Unit.TOKENS if failure.scope == "tokens" else Unit.REQUESTS
         meter = self._account.meter_of(unit, MINUTE) if failure.scope in (None, "tokens", "requests") else None
         cost = 0.0 if meter is None else meter.arrival(taken.charge, taken.input, taken.charge.max_output)
@@ -132,8 +134,7 @@ class Learner:
         return True
 
     def _explain(self, failure: Failure, taken: Taken, views: Sequence[QuotaView], now: float) -> None:
-        """Find an explanation: an unknown limit, a shorter window, a smaller bucket, or else another client on the same
-        account."""
+        """Find an explanation: an unknown limit, a shorter window, a smaller bucket, or another client on the account."""
         if failure.scope == "concurrency":
             self._limit_parallel()
         if failure.scope in ("concurrency", "capacity", "spend", "day"):
@@ -153,8 +154,11 @@ class Learner:
         return self._shortfalls.get(meter) or self._shortfalls.setdefault(meter, Shortfall(meter, self._settings))
 
     def _a_window_explains(self, meter: Meter, retry_after: float | None, taken: Taken, now: float) -> bool:
-        """Try short windows in order: a smaller bucket than assumed, a window shorter than those learned, one that is
-        watched not quite long enough, or a new one."""
+        """Find a short window or a small bucket that explains the refusal. Returns False if there is none.
+
+        Tried in order: a smaller bucket than assumed, a window shorter than those learned, one that is watched not
+        quite long enough, a new one.
+        """
         held = [learned.window for learned in self._learned if learned.meter is meter]
         if held and self._cautious_at is not None and meter.tolerance > self._settings.least_tolerance:
             self._be_careful(self._settings.least_tolerance)
@@ -203,8 +207,10 @@ class Learner:
         return min(settings.probe_at_least_daily, max(first, 2 * before))
 
     def _smaller_bucket(self, meter: Meter, retry_after: float | None, now: float) -> bool:
-        """A refusal after a burst, far from a full minute and with a wait as short as the refill of one call: halve the
-        pacing tolerance."""
+        """Halve the pacing tolerance after a refusal that a smaller bucket explains.
+
+        That is one after a burst, far from a full minute, with a wait as short as the refill of one call.
+        """
         if meter.limit.unit is Unit.REQUESTS and (retry_after or 0.0) > REFILL + 2 * MINUTE / meter.limit.amount:
             return False
         if meter.known_bucket or meter.tolerance <= self._settings.least_tolerance or meter.share(now) > 0.9:
@@ -239,8 +245,10 @@ class Learner:
         self._grown_at = now
 
     def _limit_parallel(self) -> None:
-        """Too many concurrent calls: limit them to three quarters of those in flight. Later responses raise the limit
-        again."""
+        """Too many concurrent calls: limit them to three quarters of those in flight.
+
+        Later responses raise the limit again.
+        """
         account = self._account
         amount = max(1, int(account.in_flight * 0.75))
         account.join([Limit(Unit.IN_FLIGHT, amount, 0.0, "max_parallel_requests (discovered)")])
@@ -313,8 +321,10 @@ class Learner:
     # ---- headers
 
     def _heed_limit(self, view: QuotaView, sent: float) -> None:
-        """Apply a limit stated in headers: a lower one at once, a higher one after three responses that agree. Older
-        requests are ignored."""
+        """Apply a limit stated in headers: a lower one at once, a higher one after three responses that agree.
+
+        Older requests are ignored.
+        """
         meter = self._meter_for(view)
         if meter is None or not view.limit or sent < self._newest.get(meter, -math.inf):
             return

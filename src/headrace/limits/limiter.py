@@ -43,8 +43,7 @@ class Limiter:
         random: random_module.Random | None = None,
         on_queued: Callable[[Ask, float, Callable[[], Availability]], None] | None = None,
     ) -> None:
-        """on_queued: called for each call that has to wait, with its start of waiting and a function that returns its
-        `Availability`."""
+        """on_queued: called for each call that has to wait, with the time and a function that returns its `Availability`."""
         self.settings = settings = settings or LimiterSettings()
         self._on_queued = on_queued
         self._lock = Lock()
@@ -77,15 +76,19 @@ class Limiter:
         self.swap([deployment], ())
 
     def swap(self, gone: Iterable[str], come: Iterable[Place]) -> None:
-        """Remove and add atomically: a waiting call sees the final state, and is refused only if nothing in it can
-        serve the call."""
+        """Remove and add atomically.
+
+        A waiting call sees the final state, and is refused only if nothing in it can serve the call.
+        """
         with self._lock:
             for group in self._roster.swap(gone, come):
                 self._usher.look_again(group)
 
     def add_scope(self, scope: str, limits: Sequence[Limit]) -> None:
-        """Add a scope: limits of the user's own (of a key, a team, all callers), enforced exactly. Adding it again
-        replaces its limits."""
+        """Add a scope: limits of the user's own (of a key, a team, all callers), enforced exactly.
+
+        Adding it again replaces its limits.
+        """
         with self._lock:
             if self._roster.add_scope(scope, limits):
                 for group in self._roster.groups.values():
@@ -127,8 +130,10 @@ class Limiter:
             raise
 
     def seat(self, group: str, scopes: Sequence[str]) -> Seat:
-        """A reusable handle for calls of that group and scopes, for `at_once`. Raises BadRequestError and
-        ConfigurationError as `reserve` does."""
+        """A reusable handle for calls of that group and scopes, for `at_once`.
+
+        Raises BadRequestError and ConfigurationError as `reserve` does.
+        """
         with self._lock:
             return self._seat(group, scopes)
 
@@ -185,8 +190,10 @@ class Limiter:
         return waiting
 
     def leaves(self, reservation: Reservation, now: float) -> None:
-        """Report that the call is sent only now, on a busy thread perhaps much later than it was admitted. Its provider
-        counts it from now."""
+        """Report that the call is sent only now, on a busy thread perhaps much later than it was admitted.
+
+        Its provider counts it from now.
+        """
         if reservation.put is not None:
             if now - reservation.put.at <= self.settings.drowsy:
                 return
@@ -249,8 +256,10 @@ class Limiter:
             self._lock.post(self._settle, reservation, used, now, sent, failure, view)
 
     def _settle_together(self, reservation: Reservation, put: Put, used: Used, now: float) -> bool:
-        """Settle a reservation that is only on tabs. Returns False if more has to be done: calls wait for its room, or
-        limits may change."""
+        """Settle a reservation that is only on tabs.
+
+        Returns False if more has to be done: calls wait for its room, or limits may change.
+        """
         ledger, held = reservation.ledger, self._lock.held
         if self._roster.crowd.size:
             groups = ledger.groups if len(put.slate.tabs) == 1 else self._roster.groups

@@ -33,8 +33,10 @@ class Lock:
             self.work_off()
 
     def post(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Run `action` under the lock without ever blocking, because garbage collection may call this from inside a
-        locked section. If the lock is held, its holder runs the action on release."""
+        """Run `action` under the lock without ever blocking, because garbage collection may call this from inside a locked section.
+
+        If the lock is held, its holder runs the action on release.
+        """
         if self.left or not self.held.acquire(False):
             self.left.append((action, arguments))
         else:

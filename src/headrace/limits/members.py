@@ -121,8 +121,10 @@ class Waiting(Place, eq=False, kw_only=True):
 
 
 class Group:
-    """The deployments of one model name, the queue before them, and its keeper: the one waiter that watches the time
-    for all."""
+    """The deployments of one model name, and the queue before them.
+
+    One of the waiters is the keeper, which watches the time for all.
+    """
 
     __slots__ = (
         "binding",

@@ -122,8 +122,10 @@ class Meter:
         self._apply()
 
     def state(self, amount: float | None) -> None:
-        """Set the amount that the provider reported; None clears it. A lower one replaces the margin that was kept
-        before it was known."""
+        """Set the amount that the provider reported; None clears it.
+
+        A lower one replaces the margin that was kept before it was known.
+        """
         self.stated, before = amount, self.whole
         self._apply()
         if self.whole < before:
@@ -253,8 +255,10 @@ class Meter:
         return (self._pace.paid_until - now) * self._pace.rate + cost > self._burst / 2
 
     def fill(self, cost: float, until: float) -> None:
-        """Raise our bucket level to what a refusal implies: a bucket of known size will hold a call of this cost only
-        at `until`."""
+        """Raise our bucket level to what a refusal implies: a call of this cost fits only at `until`.
+
+        Applies to buckets of known size.
+        """
         if self._burst is not None and self._pace is not None:
             level = max(0.0, self._burst - cost) / self._pace.rate
             self._pace.paid_until = max(self._pace.paid_until, until + level)
@@ -336,8 +340,11 @@ class Meter:
             self.spare -= more
 
     def settle(self, hold: Hold, cost: float, now: float, written: float = 0.0, unreported: float = 0.0) -> None:
-        """Settle a call. cost: its final cost of what is charged on arrival. written: output that counts in addition,
-        `unreported` of it not charged yet."""
+        """Settle a call.
+
+        cost: its final cost of what is charged on arrival. written: output that counts in addition, `unreported` of it
+        not charged yet.
+        """
         charged, pace = hold.charged, self._pace
         if self.counts_running:
             self.running -= 1

@@ -19,8 +19,10 @@ LIFETIME: Final = 36_500 * DAY
 
 
 def price_of(facts: Mapping[str, Any], where: str) -> Rates | None:
-    """Prices from litellm's fields, in dollars a token; None if none are given. Raises ConfigurationError that names
-    the field."""
+    """Prices from litellm's fields, in dollars a token; None if none are given.
+
+    Raises ConfigurationError that names the field.
+    """
     for field, dollars in facts.items():
         if is_price(field) and dollars is not None and not isinstance(dollars, Mapping):
             if isinstance(dollars, bool) or not isinstance(dollars, int | float) or not 0 <= dollars < 1000:

@@ -38,8 +38,9 @@ class Pace:
             self._departed += difference / self.rate
 
     def departs(self, now: float, cost: float, *, again: bool = False) -> None:
-        """A call admitted earlier is sent only now. Several of these together are a burst now, whatever was earned
-        meanwhile.
+        """A call admitted earlier is sent only now.
+
+        Several of these together are a burst now, whatever was earned meanwhile.
 
         Their cost was added on admission, so the flow moves only as far as the late calls alone would have brought it.
         again: the call was sent late before, and failed to go out.

@@ -101,8 +101,10 @@ class Claimant(Struct):
         return one.level > 0 or one.until - KNOWN - self.now <= (self.now - one.since) / SOON
 
     def take(self, in_flight: float, *, more: bool) -> tuple[float, float]:
-        """Take one place. in_flight: all calls in flight including this one. Returns what more it may take, and when it
-        polls again if nothing.
+        """Take one place.
+
+        in_flight: all calls in flight including this one. Returns what more it may take, and when it polls again if
+        nothing.
 
         more: whether it wants more.
         """

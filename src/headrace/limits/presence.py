@@ -1,5 +1,7 @@
-"""A process's membership in a shared store: it reports that it is alive, learns its share, and keeps to that while the
-store is lost."""
+"""A process's membership in a shared store: reports that it is alive, and learns its share.
+
+The process keeps to its share while the store is lost.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,10 @@ class Presence:
         unsure: Mapping[int, Reservation],
         rests: Callable[[Quota, Mapping[str, float], float], None],
     ) -> None:
-        """unsure: reservations that have not heard from the store. rests: receives the deployments in cooldown, under
-        the lock."""
+        """unsure: reservations that have not heard from the store.
+
+        rests: receives the deployments in cooldown, under the lock.
+        """
         self._store, self._lock, self._roster, self._usher = store, lock, roster, usher
         self._unsure, self._rests = unsure, rests
         self._number = id(self)
@@ -108,8 +112,10 @@ class Presence:
             self.quota(account)
 
     def _due(self, now: float) -> list[Quota]:
-        """Quotas to report on now: one if the store is lost, to find out whether it is back; otherwise all active ones
-        without a pending report."""
+        """Quotas to report on now: all active ones without a pending report.
+
+        If the store is lost, a single one, to find out whether it is back.
+        """
         if self.lost:
             return list(self._quotas.values())[:1]
         return [quota for quota in self._quotas.values() if quota.reports_from <= now and _lives(quota, now)]

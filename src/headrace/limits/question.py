@@ -54,8 +54,9 @@ def question(process: str, id: str, quota: Quota, taken: Taken, ask: Ask, now: f
 
 
 async def answers_to(store: Store, claims: Sequence[Claim], clock: Clock, unwanted: Callable[[int, Answer], None]) -> list[Answer | None]:
-    """The store's answers to the claims of one call. None for a claim that follows a refused one, which is not
-    evaluated.
+    """The store's answers to the claims of one call.
+
+    None for a claim that follows a refused one, which is not evaluated.
 
     unwanted: called, from any thread, with each claim's index and answer that was granted after the caller had gone.
     Raises StoreLost.

@@ -214,8 +214,10 @@ class FairQueue(Generic[P]):
 
 
 class _Class(Generic[P]):
-    """The tenants of one class; those with waiting calls are sorted by virtual time. Classes have independent virtual
-    times."""
+    """The tenants of one class; those with waiting calls are sorted by virtual time.
+
+    Classes have independent virtual times.
+    """
 
     __slots__ = ("_away", "_order", "present", "tenants")
 

@@ -148,8 +148,10 @@ class Quota:
         return bool(self.held or self.blocks)
 
     def saw_others(self, meter: Meter, used: float, now: float) -> None:
-        """Update the usage of others. used: total in the shared accounting; what is not ours is theirs, including
-        unused parts of their blocks."""
+        """Update the usage of others.
+
+        used: total in the shared accounting; what is not ours is theirs, including unused parts of their blocks.
+        """
         blocks = [block for block in self.blocks.values() if block.meters is self.account.meters]
         if meter.counts_running:
             ours: float = meter.running + sum([block.seats - block.running for block in blocks])
@@ -171,8 +173,10 @@ class Quota:
             self.untold[meter] = max(self.untold.get(meter, 0.0), meter._log.current(now) - meter._open - used)
 
     def spent_outside(self, meter: Meter, money: float) -> None:
-        """Record the latest charge as spent by no call of ours. While limits are reduced to our share, only our share
-        of it counts."""
+        """Record the latest charge as spent by no call of ours.
+
+        While limits are reduced to our share, only our share of it counts.
+        """
         known, entry = self.outside.setdefault(meter, {}), meter._log.last
         known[entry] = known.get(entry, 0.0) + money
         if len(known) > 2 * SLOTS:
@@ -217,8 +221,10 @@ class Quota:
             flow.append((now, ever))
 
     def try_for_place(self, now: float) -> bool:
-        """Let one more call go if a report shows fewer in flight than allowed. Returns whether that frees a call that
-        could not go before."""
+        """Let one more call go if a report shows fewer in flight than allowed.
+
+        Returns whether that frees a call that could not go before.
+        """
         if self.asking:
             return False  # its reply says more
         waits = [meter for meter in self.account.meters if now < meter.tries_at < math.inf and self.in_flight < meter.whole]
@@ -316,8 +322,10 @@ def pause_of(quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]]) -
 
 
 def ending(held: Held, used: Used | None, sent: bool, failure: Failure | None, now: float, *, followed: bool) -> Message:
-    """The message that settles a call: its actual cost against what was charged. followed: whether another call takes
-    its place, and asks."""
+    """The message that settles a call: its actual cost against what was charged.
+
+    followed: whether another call takes its place, and asks.
+    """
     refused = not sent or (failure is not None and failure.kind in NOT_STARTED)
     corrections, patience = [], KEEPS
     for hold, term in held.terms:

@@ -255,8 +255,10 @@ def cheapest(offers: Sequence[Offer], ask: Ask) -> Offer:
 
 
 def _kept(first: Waiting, group: Group, now: float) -> Member | None:
-    """The deployment reserved for a call that was passed too often. Only for a short time: a day's limit would stand
-    idle with room for others."""
+    """The deployment reserved for a call that was passed too often.
+
+    Only for a short time: a day's limit would stand idle with room for others.
+    """
     at, _, member = soonest(group, first, now)
     return member if at - now <= KEPT_FOR else None
 

@@ -84,8 +84,10 @@ class SharedLimiter(Limiter):
         return self.presence.lost
 
     def charge_scope(self, scope: str, money: int, now: float) -> None:
-        """Charges the local account only: every process is told of such spending, and calls' own spending is in the
-        store already."""
+        """Charges the local account only.
+
+        Every process is told of such spending, and the spending of calls is in the store already.
+        """
         super().charge_scope(scope, money, now)
         with self._lock:
             account = self._roster.scope(scope)
@@ -142,8 +144,10 @@ class SharedLimiter(Limiter):
             await clock.sleep(0)  # lets those that asked later return first, so that they are behind it again
 
     async def _confirm(self, ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
-        """None if the shared accounting has room for the call; otherwise the label of the limit without room, "" if
-        there is none."""
+        """None if the shared accounting has room for the call, otherwise the label of the limit without room.
+
+        "" if no limit is known.
+        """
         shares = self._shares(reservation, clock.now())
         refused = None
         if shares:
@@ -162,8 +166,10 @@ class SharedLimiter(Limiter):
         return await self._room(shares, ask, reservation, clock)
 
     def _outdated(self, all_taken: Iterable[Taken]) -> bool:
-        """Whether a call was admitted before limits were reduced to our share: it goes back, even if the store has
-        returned."""
+        """Whether a call was admitted before limits were reduced to our share.
+
+        It then goes back to the queue, even if the store has returned.
+        """
         return any(taken.at < self.presence.shrunk_at for taken in all_taken)
 
     def _shares(self, reservation: Reservation, now: float) -> dict[Quota, Taken]:
@@ -274,8 +280,11 @@ class SharedLimiter(Limiter):
         return no_room(reservation.deployment, None, meter, max(at, quota.shut_until) - clock.now())
 
     def leaves(self, reservation: Reservation, now: float) -> None:
-        """Report the time of sending. On a busy machine the store's reply, the waiting caller or the socket may be
-        late; the provider counts the call from when it is sent, and so do the local and the shared accounting."""
+        """Report the time of sending.
+
+        On a busy machine the store's reply, the waiting caller or the socket may be late; the provider counts the call
+        from when it is sent, and so do the local and the shared accounting.
+        """
         super().leaves(reservation, now)
         for taken in reservation.all_taken():
             if taken.block is not None and now - taken.block.until > LATE:

@@ -84,8 +84,7 @@ class Shortfall:
         return least / meter.whole, most / meter.whole
 
     def short_of(self, taken: Taken) -> float:
-        """The share of the limit that did not get through since an earlier refusal: less flows into a bucket than
-        configured.
+        """The share of the limit that did not get through since an earlier refusal, if it is a bucket.
 
         1 if unknown, because that refusal was too recent or too long ago.
         """

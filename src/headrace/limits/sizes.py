@@ -86,8 +86,8 @@ class Sizes:
         return SIGMAS * self.error * math.sqrt(self.unconfirmed + input * input)
 
     def landing(self, running: int, delay: float) -> float:
-        """Tokens that calls in flight may have written, or will write while a request travels, and that are not
-        reported yet.
+        """Tokens that calls in flight have written or will write while a request travels, and that are not reported
+        yet.
 
         delay: seconds from a response's end until we know of it, and from our sending to the arrival.
         """

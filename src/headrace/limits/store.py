@@ -262,8 +262,10 @@ def amending(
     *,
     patience: float = 0.0,
 ) -> Message:
-    """Correct a block by what its calls cost so far. wanted: places that it still needs, 0 once it is over. unused:
-    room given back, by limit."""
+    """Correct a block by what its calls cost so far.
+
+    wanted: places that it still needs, 0 once it is over. unused: room given back, by limit.
+    """
     arguments: list[Argument] = [id, keep_of([one.span for one in corrections], lease), at, wanted, len(unused)]
     arguments += [part for item in unused.items() for part in item]
     arguments += _corrected(corrections)
@@ -298,8 +300,10 @@ def resting(account: str, name: str, seconds: float) -> Message:
 
 
 def restoring(account: str, born: float, away: float, lease: float, ids: Sequence[str], standings: Sequence[Standing]) -> Message:
-    """Report what was charged without the store: the last `away` seconds if its data is the same as before, everything
-    if it is new."""
+    """Report what was charged without the store.
+
+    The last `away` seconds if its data is the same as before, everything if it is new.
+    """
     keep = keep_of([one.span for one in standings], lease)
     arguments: list[Argument] = [keep, micros(lease), born, micros(away), len(ids), *ids]
     for one in standings:

@@ -1,5 +1,4 @@
-"""Tabs: calls that come close together, while limits have plenty of room, are added up and charged to the account as
-one.
+"""Tabs: calls that come close together, while limits have plenty of room, are charged to the account as one.
 
 Each call is still admitted by the rules of `Account.when`: a tab takes at most so much that whatever fits onto it would
 have fitted the account. Nobody sees an account without what is on its tab: taking the limiter's lock closes all tabs,
@@ -161,6 +160,7 @@ class Tabs:
 
     def put(self, slates: dict[Account, Slate], scopes: tuple[Account, ...], own: Account, charge: Charge, now: float) -> Put | None:
         """Add a call to the tabs of all these accounts; None, and nothing added, if the accounts must be checked.
+
         Inlined: every call runs it.
 
         slates: of that caller, by the deployment's account, where later calls find the slate.
@@ -205,8 +205,7 @@ class Tabs:
         return put
 
     def _begin_all(self, slates: dict[Account, Slate], accounts: tuple[Account, ...], charge: Charge, now: float) -> Slate | None:
-        """A slate of existing and new tabs for these accounts and calls like this one; None if one of them can have no
-        tab."""
+        """A slate of existing and new tabs for these accounts and calls like this one; None if one can have no tab."""
         tabs, fresh = [], []
         for account in accounts:
             tab = account.tab
@@ -355,10 +354,10 @@ def _correct_flow(account: Account, flow: Meter, more: float) -> None:
 
 
 def _spare(account: Account, meter: Meter, now: float) -> float:
-    """What calls may take of a limit before its account is checked again, under the rules of `Account.when`; 0 for
-    nothing.
+    """What calls may take of a limit before its account is checked again; 0 for nothing.
 
-    Doubt about prompts grows by no more than `SIGMAS * error` of their estimates, so a tab leaves that much.
+    Under the rules of `Account.when`. Doubt about prompts grows by no more than `SIGMAS * error` of their estimates, so
+    a tab leaves that much.
     """
     if meter.counts_running:
         spare = (meter.room - meter.running) / PART

@@ -48,8 +48,10 @@ class SharedUsher(Usher):
 
 
 class Turns:
-    """Limits how many calls ask the store about one quota at once. If one is refused, those that wait behind it need
-    not ask."""
+    """Limits how many calls ask the store about one quota at once.
+
+    If one is refused, those that wait behind it need not ask.
+    """
 
     __slots__ = ("_asking", "_line")
 

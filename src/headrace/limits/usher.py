@@ -89,8 +89,7 @@ class Usher:
     # ---- without waiting
 
     def at_once(self, group: Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Reservation | None:
-        """Reserve at a deployment that has room now: the cheapest; among equals the preferred one, else the one with
-        most room left.
+        """Reserve at the cheapest deployment with room now; among equals the preferred or the emptiest one.
 
         While all limits are slack, all prices are equal, and only the chosen deployment is checked closely. Of many
         deployments a random sample is compared; all of them if none of the sample has room, or one is preferred.
@@ -127,8 +126,10 @@ class Usher:
         return None if also is None else self._grant(member, ask, charge, costs, scopes, also, 0.0, None, others, now)
 
     def emptiest(self, members: Sequence[Member], ask: Ask, now: float) -> Member | None:
-        """The preferred deployment, else the emptiest by recent prices. None if these are outdated, or one deployment
-        is not slack."""
+        """The preferred deployment, else the emptiest by recent prices.
+
+        None if these are outdated, or one deployment is not slack.
+        """
         prefer, draw, best, lowest = ask.prefer, self._random.random, None, math.inf
         for member in members:
             account = member.account
@@ -220,8 +221,10 @@ class Usher:
     # ---- the queue
 
     def join(self, waiting: Waiting, now: float) -> None:
-        """Add a call to the queue. Other waiting calls are not affected, so rooms are checked only if this call may be
-        served."""
+        """Add a call to the queue.
+
+        Other waiting calls are not affected, so rooms are checked only if this call may be served.
+        """
         group = waiting.group
         group.line.push(waiting, first=waiting.ask.again)
         if group.line.length > 1 and group.closed_until > now and not waiting.urgent:
@@ -364,8 +367,7 @@ class Usher:
         self._plan_next(group, now, ahead or self._ahead(group, now, settings.look_ahead if rooms.open else 1))
 
     def _ahead(self, group: Group, now: float, count: int) -> list[Waiting]:
-        """The next calls in the queue, except those blocked whatever room there is: by their scopes, or all their
-        deployments.
+        """The next calls in the queue, without those blocked by their scopes or on all their deployments.
 
         Blocked calls hold up no other; `opens_at` gets the moment at which the first of them can go.
         """

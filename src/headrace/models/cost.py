@@ -51,8 +51,11 @@ _ABOVE: Final = re.compile(r"_above_(\d+)k_tokens")
 
 
 class Bill(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was used. Each token is in one class only: `input` excludes cached and other prompt tokens, `output`
-    excludes reasoning tokens."""
+    """What was used.
+
+    Each token is in one class only: `input` excludes cached and other prompt tokens, `output` excludes reasoning
+    tokens.
+    """
 
     input: int = 0
     cached: int = 0
@@ -109,8 +112,10 @@ class Rates(Struct, frozen=True):
         return prompt, self.of(bill) - prompt
 
     def most(self, prompt: int, answer: int) -> int:
-        """The most nano-dollars that a call of that size may cost: the prompt may be written to a cache, and all output
-        be reasoning."""
+        """The most nano-dollars that a call of that size may cost.
+
+        The prompt may be written to a cache, and all output be reasoning.
+        """
         for above, read, written in self.dearest:
             if prompt > above:
                 return -(-(prompt * read + answer * written) // MILLION)
@@ -139,8 +144,10 @@ def _whole(millionths: float) -> int:
 
 
 def rates_of(facts: Mapping[str, Any], tier: str = "") -> Rates | None:
-    """Prices from litellm's names, in dollars; None if there are none. A tier without prices of its own uses the
-    standard ones."""
+    """Prices from litellm's names, in dollars; None if there are none.
+
+    A tier without prices of its own uses the standard ones.
+    """
     ends = (TIERS[tier], "") if tier in TIERS else ("",)
     pieces = dict(_pieces(facts))
     if not pieces and not any(facts.get(name) is not None for _, name, _ in CLASSES):
@@ -226,8 +233,10 @@ _CLASSED: Final = frozenset({
 
 
 def _plain(usage: Mapping[str, Any]) -> Bill | None:
-    """The bill of plain text without caching or reasoning; None for any other usage. Most usage is plain, and this
-    costs a fifth of the full analysis."""
+    """The bill of plain text without caching or reasoning; None for any other usage.
+
+    Most usage is plain, and this costs a fifth of the full analysis.
+    """
     prompt, answer = usage.get("prompt_tokens"), usage.get("completion_tokens") or 0
     if type(prompt) is not int or type(answer) is not int or prompt <= 0 or answer < 0:
         return None

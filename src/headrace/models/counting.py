@@ -40,8 +40,9 @@ def token_counter(
     tool_choice: Any = None,
     **_: Any,
 ) -> int:
-    """Tokens of `text`, or of `messages` with the overhead of a chat, and of `tools`. Images and files count with a
-    fixed estimate each.
+    """Tokens of `text`, or of `messages` with the overhead of a chat, and of `tools`.
+
+    Images and files count with a fixed estimate each.
 
     custom_tokenizer: an object with `encode(text)`, or litellm's `{"tokenizer": …}` around one. count_response_tokens:
     `text` is a response, so nothing is added. Raises BadRequestError without `text` and `messages`.

@@ -1,5 +1,7 @@
-"""The model catalogue: prices, context windows, abilities. Shipped in `facts.json` (`make facts`), extended by
-`register_model`."""
+"""The model catalogue: prices, context windows, abilities.
+
+Shipped in `facts.json` (`make facts`), extended by `register_model`.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,10 @@ class Catalogue:
         return self._about
 
     def find(self, model: str, provider: str = "") -> Facts | None:
-        """Facts about a provider's model by its own name; None if unknown. A dated snapshot falls back to its model's
-        facts."""
+        """Facts about a provider's model by its own name; None if unknown.
+
+        A dated snapshot falls back to its model's facts.
+        """
         found = self.named(model, provider)
         return None if found is None else found[1]
 

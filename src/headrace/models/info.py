@@ -24,10 +24,10 @@ ALWAYS: Final = (
 
 
 def get_model_info(model: str, custom_llm_provider: str | None = None, api_base: str | None = None) -> dict[str, Any]:
-    """Facts about a model (`provider/name`, or a name that only one provider has): context window, prices in dollars
-    per token, abilities.
+    """Facts about a model: context window, prices in dollars per token, abilities.
 
-    Raises NotFoundError for an unknown model; `register_model` adds one.
+    model: `provider/name`, or a name that only one provider has. Raises NotFoundError for an unknown model;
+    `register_model` adds one.
     """
     found = named(model, custom_llm_provider)
     if found is None:
@@ -61,8 +61,9 @@ def unmapped(model: str, provider: str | None = None) -> NotFoundError:
 
 
 def register_model(model_cost: Mapping[str, Mapping[str, Any]] | str) -> dict[str, Facts]:
-    """Add facts about models: a mapping, or its JSON text, from names to facts under litellm's names. Facts not given
-    are kept.
+    """Add facts about models: a mapping, or its JSON text, from names to facts under litellm's names.
+
+    Facts not given are kept.
 
     Raises BadRequestError that names the model and the field.
     """

@@ -87,8 +87,10 @@ class Beside(dict[str, Any]):
 
 
 def rates_said(usage: Any, model: str, provider: str, tier: str | None) -> Rates | None:
-    """The catalogue's prices of a model at the service tier that its response reports; Anthropic reports it inside the
-    usage."""
+    """The catalogue's prices of a model at the service tier that its response reports.
+
+    Anthropic reports the tier inside the usage.
+    """
     if not tier:
         usage = fields_of(usage)
         tier = usage.get("service_tier") or usage.get("speed")

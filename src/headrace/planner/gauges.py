@@ -135,8 +135,7 @@ class Gauges:
         return [self._share(totals, at, limit) for at in range(1, len(totals))]
 
     def _share(self, totals: list[float], at: int, limit: Limit) -> float:
-        """The used share in the window that ends with a slice; if a slice is longer than the window, the mean over the
-        slice."""
+        """The used share in the window that ends with a slice; for slices longer than the window, their mean."""
         slices = max(1, round(limit.window / self._width))
         since = (at - 1) // slices * slices if limit.window >= LONG else max(0, at - slices)
         return (totals[at] - totals[since]) / (limit.amount * max(1.0, self._width / limit.window))

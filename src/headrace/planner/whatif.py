@@ -59,10 +59,9 @@ def what_if(
     settings: LimiterSettings | None = None,
     most: int = 4,
 ) -> list[WhatIf]:
-    """The results of up to `most` changes where `found` lacked room, each from a complete run; empty if no limit held
-    calls back.
+    """The results of up to `most` changes where `found` lacked room, each from a complete run.
 
-    jobs: returns the same jobs on each call.
+    Empty if no limit held calls back. jobs: returns the same jobs on each call.
     """
     return [
         _tried(change.what, forecast(change.fleet, change.applied(jobs()), pace=pace, seed=seed, settings=settings))
@@ -71,8 +70,11 @@ def what_if(
 
 
 def changes(fleet: Fleet, found: Forecast) -> list[Change]:
-    """Candidate changes: one more deployment like the one held back longest; a smaller max_tokens if unused output
-    fills a limit; and each limit that held calls back doubled, first on the account held back longest and then on all."""
+    """Candidate changes to the fleet or to the calls.
+
+    One more deployment like the one held back longest; a smaller max_tokens if unused output fills a limit; and each
+    limit that held calls back doubled, first on the account held back longest and then on all.
+    """
     short = [limit for limit in found.binding if limit.binding >= LEAST_BINDING]
     if not short:
         return []

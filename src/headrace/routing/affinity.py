@@ -36,8 +36,10 @@ class Affinity:
 
 
 def prefixes(group: str, messages: Sequence[Any]) -> list[int]:
-    """A key for each prefix of a conversation, the longest first. A deployment that has cached a prefix need not
-    process it again."""
+    """A key for each prefix of a conversation, the longest first.
+
+    A deployment that has cached a prefix need not process it again.
+    """
     keys, key = [], hash(group)
     for message in messages:
         key = hash((key, msgspec.json.encode(message, enc_hook=str)))

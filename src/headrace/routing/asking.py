@@ -131,9 +131,11 @@ class Asking:
     def _eligible(
         self, group: str, call: Call, charge: Charge, tried: set[str], now: float
     ) -> tuple[frozenset[str] | None, frozenset[str]]:
-        """The deployments that may serve this call, lowest tier first (None for the whole group), and those of them to
-        avoid while there are others: already tried for this call, or in cooldown, unless most are in cooldown and the
-        others have no room."""
+        """The deployments that may serve this call (None for the whole group), and those of them to avoid.
+
+        Only the lowest tier is used. Those already tried for this call, or in cooldown, are avoided while there are
+        others, unless most are in cooldown and the others have no room.
+        """
         members, settings, fleet = self._fleet.served[group], self._settings, self._fleet
         only: frozenset[str] | None = None
         if group in fleet.particular or settings.by_tags or settings.checks_window or "allowed_model_region" in call.control:
@@ -180,8 +182,10 @@ class Asking:
         return members if len(found) == len(members) else [member for member in members if member.deployment in found]
 
     def _of_known_price(self, group: str, only: frozenset[str] | None) -> frozenset[str]:
-        """The deployments with a known price, for a call under a budget: one without a price would cost the budget
-        nothing."""
+        """The deployments with a known price, for a call under a budget.
+
+        One without a price would cost the budget nothing.
+        """
         offered = [member for member in self._fleet.served[group] if only is None or member.deployment.id in only]
         known = frozenset([member.deployment.id for member in offered if member.price is not None])
         if not known:
@@ -220,8 +224,11 @@ class Asking:
         return group in fleet.priced or group in fleet.capped or call.operation is EMBEDDINGS
 
     def own_charges(self, group: str, call: Call, charge: Charge) -> dict[str, Charge] | None:
-        """The call's charge at each deployment where it differs from `charge`: by the deployment's own output limit, by
-        the most that can cost where prices are known, and by the number of upstream requests the call is split into."""
+        """The call's charge at each deployment where it differs from `charge`; None if there are none.
+
+        It differs by the deployment's own output limit, by the most that the call can cost where prices are known, and
+        by the number of upstream requests that it is split into.
+        """
         own: dict[str, Charge] = {}
         silent = call.operation.writes and call.max_output is None
         for member in self._fleet.served[group]:

@@ -74,8 +74,10 @@ class Attempts:
         return lease
 
     async def reserve(self, ports: Ports, call: Call, group: str, tried: set[str], trail: Trail) -> Attempt:
-        """An attempt with its reservation; waits for room. Raises what the limiter refuses with, or a provider's budget
-        error."""
+        """An attempt with its reservation; waits for room.
+
+        Raises what the limiter refuses with, or a provider's budget error.
+        """
         while True:
             ask = await self.asking.ask(ports, call, group, tried, trail)
             began = ports.clock.now()
@@ -94,7 +96,9 @@ class Attempts:
 
     async def _over_budget(self, ports: Ports, ask: Ask, reservation: Reservation) -> HeadraceError | None:
         """Why a call may not go to its provider, whose budget has no room for it; the reservation is then released.
-        None if it may."""
+
+        None if it may.
+        """
         member = self.fleet.members.get(reservation.deployment)
         scope = None if member is None else self.fleet.scope_of(member)
         if scope is None:
@@ -143,8 +147,10 @@ class Attempts:
     # ---- sending -----------------------------------------------------------------------------------------------------
 
     async def send(self, ports: Ports, call: Call, lease: Attempt, trail: Trail) -> Any:
-        """The deployment's response; its reservation is settled when the response ends, however it ends. Raises
-        HeadraceError."""
+        """The deployment's response; its reservation is settled when the response ends, however it ends.
+
+        Raises HeadraceError.
+        """
         member = lease.member
         try:
             timeouts = within(timeouts_of(self.time_limit(call, member.deployment), call.stream), trail.ends_at - lease.began)
@@ -183,8 +189,7 @@ class Attempts:
         return msgspec.structs.replace(to, defaults=defaults, options=options)
 
     def _place(self, call: Call, member: Member) -> Destination:
-        """The deployment's own destination, unless the caller gives another address or the model's name is completed
-        from the call's."""
+        """The deployment's own destination, adapted if the caller gives an address or the model's name contains `*`."""
         deployment = member.deployment
         if "*" not in deployment.model and _ADDRESS.isdisjoint(call.control):
             return member.to

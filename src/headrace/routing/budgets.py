@@ -1,5 +1,7 @@
-"""Budgets of providers and tags (litellm's `provider_budget_config` and `tag_budget_config`): scopes that apply without
-being named."""
+"""Budgets of providers and tags: scopes that apply without being named.
+
+In litellm, `provider_budget_config` and `tag_budget_config`.
+"""
 
 from __future__ import annotations
 

@@ -90,8 +90,11 @@ class Checks:
             watcher.wake()
 
     async def round(self, ports: Ports) -> float:
-        """Run all checks that are due. Returns seconds until the next round, which is early enough to check a
-        deployment when its cooldown ends, before any caller uses it."""
+        """Run all checks that are due.
+
+        Returns seconds until the next round, which is early enough to check a deployment when its cooldown ends, before
+        any caller uses it.
+        """
         groups = self._policy.groups
         members = [member for member in self._fleet.members.values() if groups is None or member.deployment.group in groups]
         await self.check(ports, [member for member in members if not _info(member).get("disable_background_health_check")])

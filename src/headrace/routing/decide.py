@@ -30,8 +30,10 @@ class RetryPolicy(Struct, frozen=True):
     """Seconds that every retry waits at least (litellm's `retry_after`)."""
 
     def most(self, kind: Kind, queued: bool, fallback: bool = False) -> int:
-        """Further attempts after a failure of that kind. `rate_limited_retries` applies only to queued calls that have
-        retries and no fallback group."""
+        """Further attempts after a failure of that kind.
+
+        `rate_limited_retries` applies only to queued calls that have retries and no fallback group.
+        """
         waits = queued and kind is Kind.RATE_LIMIT and self.retries > 0 and not fallback
         return self.by_kind.get(kind, self.rate_limited_retries if waits else self.retries)
 

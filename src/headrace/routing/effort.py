@@ -10,8 +10,11 @@ _CARRIERS: Final = ("output_config", "reasoning")
 
 
 def without_other_efforts(params: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A deployment's parameters as they are sent with a call. If the call gives `reasoning_effort`, every other
-    parameter that sets the reasoning effort is removed, because providers refuse contradicting ones."""
+    """A deployment's parameters as they are sent with a call.
+
+    If the call gives `reasoning_effort`, every other parameter that sets the reasoning effort is removed, because
+    providers refuse contradicting ones.
+    """
     kept = dict(params)
     if asked.get("reasoning_effort") is None:
         return kept

@@ -1,5 +1,7 @@
-"""The loop behind a Router. `_in_group` is one call in one model group: reserve, send, settle, decide what is next.
-`attempts` has one attempt."""
+"""The loop behind a Router.
+
+`_in_group` is one call in one model group: reserve, send, settle, decide what is next. `attempts` has one attempt.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,7 @@ from headrace.streams import AsyncStream, Chunks, Stream
 
 
 class Engine:
-    """Makes calls by model group: reserves against limits before sending, balances load, retries and falls back after
-    failures."""
+    """Makes calls by model group: reserves limits before sending, balances load, retries and falls back."""
 
     def __init__(
         self,
@@ -188,8 +189,11 @@ class Engine:
             call, group = self._at(call, await self._fall_back(call, trail), given)
 
     def _at(self, call: Call, name: str, given: Mapping[str, Mapping[str, Any]] = EMPTY) -> tuple[Call, str]:  # type: ignore[assignment]
-        """The call as sent to `name` (a group, a name that a pattern matches, or one deployment), with the options that
-        its caller changed for that name; and the group."""
+        """The call as it is sent to `name`, and the group.
+
+        name: a group, a name that a pattern matches, or one deployment. given: the options that the caller changes for
+        each name.
+        """
         plan, call = self.fleet.plan, earnest(call)
         group, only = plan.place_of(name)
         call = msgspec.structs.replace(call, deployment=only)
@@ -241,8 +245,10 @@ class Engine:
             return call.model, error
 
     def _group_of(self, call: Call) -> str:
-        """The call's group: from its model, or from the deployment that stores the requested object. Raises
-        BadRequestError."""
+        """The call's group: from its model, or from the deployment that stores the requested object.
+
+        Raises BadRequestError.
+        """
         if not call.deployment:
             plan = self.fleet.plan
             group = plan.group_of(call.model)
@@ -447,8 +453,10 @@ class Engine:
     # ---- reservations without a call ----------------------------------------------------------------------------------
 
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
-        """A reservation under a deployment's limits for traffic that this Router does not send. Waits in the queue.
-        Raises what a layer objects."""
+        """A reservation under a deployment's limits for traffic that this Router does not send.
+
+        Waits in the queue. Raises what a layer objects.
+        """
         ports, call = self.worlds.suspending(), prepare(operation, model, None, False, options)
         check_session(call)
         group = self._group_of(call)
@@ -500,7 +508,6 @@ def _sharing(stores: Callable[..., Store], given: Mapping[str, Any]) -> Callable
 
 
 def _repeatable(call: Call) -> bool:
-    """Whether the call may be sent to two providers at once: nothing is stored there, prepared there or uploaded from a
-    file."""
+    """Whether the call may be sent to two providers at once: it stores, prepares and uploads nothing."""
     operation = call.operation
     return operation.named and not operation.stored and not operation.files

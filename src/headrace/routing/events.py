@@ -112,8 +112,10 @@ def be_verbose(level: str) -> None:
 
 
 def log_settled(record: Mapping[str, Any], group: str, error: BaseException | None, *, level: int = 10) -> None:
-    """Log the decision record to the logger `headrace`, at DEBUG by default; does nothing in programs that do not use
-    logging."""
+    """Log the decision record to the logger `headrace`, at DEBUG by default.
+
+    Does nothing in programs that do not use logging.
+    """
     if "logging" not in sys.modules:
         return
     logger = _logger()

@@ -59,8 +59,7 @@ class Completions:
         **options: Unpack[RouterChatOptions],
     ) -> ModelResponse: ...
     def create(self, messages: Sequence[Any], model: str | None = None, *, stream: bool | None = None, **options: Any) -> Any:
-        """`Router.completion`; or, as in litellm, an awaitable `acompletion` if `default_litellm_params` contains
-        `acompletion`.
+        """`Router.completion`, or an awaitable as in litellm if `default_litellm_params` contains `acompletion`.
 
         model: the group; by default the `model` of `default_litellm_params`.
         """

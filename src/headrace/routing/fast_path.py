@@ -1,5 +1,4 @@
-"""The fast path of the gateway: everything that depends only on caller and model is computed once, so each call is
-cheap.
+"""The fast path of the gateway: what depends only on caller and model is computed once, so each call is cheap.
 
 It keeps limits, accounting and decision records as the engine's loop does. For anything out of the ordinary `lane` or
 `begin` returns None, and the call takes the engine's loop, as it does after an attempt here that failed (`Failed`).
@@ -225,8 +224,10 @@ class FastPath:
         return Attempt(member, reservation, reservation.charge, call, now, ask, decision(member, reservation, ask))
 
     def _among_several(self, lane: Lane, charge: Charge, now: float) -> Ask | None:
-        """The call's request to the limiter for one of several deployments; None if so many are in cooldown that all
-        must be considered."""
+        """The call's request to the limiter for one of several deployments.
+
+        None if so many are in cooldown that all must be considered.
+        """
         engine, fleet, count = self._engine, self._engine.fleet, len(lane.sendings)
         resting = fleet.resting(lane.group, now)
         if resting and count - len(resting) < engine.settings.cooldown.panic * count:
@@ -256,8 +257,10 @@ class FastPath:
         self._engine.limiter.release(attempt.reservation, self.now())
 
     def read(self, attempt: Attempt, sending: Sending, response: HttpResponse) -> tuple[Beside, bytes]:
-        """Hidden parameters of a whole response, and its body. Raises HeadraceError for a failure, as the engine's loop
-        does."""
+        """Hidden parameters of a whole response, and its body.
+
+        Raises HeadraceError for a failure, as the engine's loop does.
+        """
         read = _READ.get(attempt.call.operation)
         try:
             said = read(response.body) if read is not None and 200 <= response.status < 300 else None

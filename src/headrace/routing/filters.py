@@ -31,8 +31,10 @@ class Wants(Struct, frozen=True):
 
 
 def wants_of(control: Mapping[str, Any], tokens: int, prefix: str = "") -> Wants:
-    """Read a call's options, and its metadata as litellm's proxy fills them in. prefix: removed from tags that begin
-    with it."""
+    """Read a call's options, and its metadata as litellm's proxy fills them in.
+
+    prefix: removed from tags that begin with it.
+    """
     metadata = control.get("metadata")
     beside: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
     tags = control.get("tags") or beside.get("tags") or ()
@@ -51,8 +53,10 @@ def wants_of(control: Mapping[str, Any], tokens: int, prefix: str = "") -> Wants
 
 
 def team_of(control: Mapping[str, Any]) -> str | None:
-    """The team a call belongs to: what a gateway has verified (`litellm_metadata`) takes precedence over what the
-    caller claims."""
+    """The team that a call belongs to.
+
+    What a gateway has verified (`litellm_metadata`) takes precedence over what the caller claims.
+    """
     told = control.get("litellm_metadata") or control.get("metadata")
     return told.get("user_api_key_team_id") if isinstance(told, Mapping) else None
 
@@ -75,8 +79,10 @@ def fitting(members: Sequence[Deployment], wants: Wants, *, by_tags: bool, any_t
 
 
 def _tagged(members: Sequence[Deployment], wants: Wants, any_tag: bool) -> list[Deployment]:
-    """Deployments that match the call's tags or its caller's program. Otherwise those tagged "default"; for a call
-    without tags then the untagged ones, or all if every one is tagged."""
+    """Deployments that match the call's tags or its caller's program.
+
+    Otherwise those tagged "default"; for a call without tags then the untagged ones, or all if every one is tagged.
+    """
 
     def matches(member: Deployment) -> bool:
         if wants.tags and (wants.tags & member.tags if any_tag else wants.tags <= member.tags):

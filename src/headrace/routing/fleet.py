@@ -92,8 +92,10 @@ class Fleet:
         self._restless_until = max(self._restless_until, until)
 
     def resting(self, group: str, now: float) -> frozenset[str]:
-        """Ids of a group's members in cooldown now. The cost grows with the number in cooldown, not with the size of
-        the fleet."""
+        """Ids of a group's members in cooldown now.
+
+        The cost grows with the number in cooldown, not with the size of the fleet.
+        """
         if now >= self._restless_until:
             return frozenset()
         found = []
@@ -111,8 +113,10 @@ class Fleet:
             self._limiter.resume(member.deployment.id, now)
 
     def untried(self, group: str, tried: set[str], only: frozenset[str] | None, now: float) -> bool:
-        """Whether an untried member is left that is not in cooldown: waiting for a cooldown takes longer than trying
-        the others again."""
+        """Whether an untried member is left that is not in cooldown.
+
+        Waiting for a cooldown takes longer than trying the others again.
+        """
         able = [member for member in self.served.get(group, ()) if only is None or member.deployment.id in only]
         awake = [member for member in able if not member.health.cooling(now)] or able
         return any(member.deployment.id not in tried for member in awake)
@@ -127,8 +131,10 @@ class Fleet:
         self._adopt(self._read(model_list, self._settings))
 
     def use(self, settings: Settings, model_list: Sequence[Mapping[str, Any]] | None) -> None:
-        """Use other settings. model_list: other deployments, None to keep the current ones. Raises before anything has
-        changed."""
+        """Use other settings.
+
+        model_list: other deployments, None to keep the current ones. Raises before anything has changed.
+        """
         deployments: Sequence[Deployment] = list(self.plan.deployments.values())
         if model_list is not None:
             deployments = self._read(model_list, settings)
@@ -175,8 +181,10 @@ class Fleet:
         return self.plan.groups.get(self.plan.group_of(model) or "", ())
 
     def offering(self, operation: str, model: str | None) -> list[str]:
-        """Ids of deployments of the group `model`, or of the one with that id, whose provider offers an operation; one
-        per account."""
+        """Ids of deployments whose provider offers an operation, one per account.
+
+        model: a group, or the id of a deployment; None for all.
+        """
         found: dict[str, str] = {}
         one = self.members.get(model or "")
         for member in [self.members[deployment.id] for deployment in self.serving(model)] or ([one] if one is not None else []):
@@ -185,8 +193,10 @@ class Fleet:
         return list(found.values())
 
     def concerned(self, member: Member, kind: Kind) -> list[Member]:
-        """The members a failure applies to: the deployment alone, all with its key, or all that call the same model at
-        the same address."""
+        """The members that a failure applies to.
+
+        The deployment alone, all with its key, or all that call the same model at the same address.
+        """
         match POLICY[kind].cool:
             case "key":
                 return [other for other in self.members.values() if other.to.credential == member.to.credential]

@@ -63,8 +63,10 @@ class CheckPolicy(Struct, frozen=True):
 
 
 class Health(Struct, eq=False):
-    """Health of one deployment. `fails` counts consecutive failures; `until`, the end of its cooldown, is in clock
-    seconds."""
+    """Health of one deployment.
+
+    `fails` counts consecutive failures; `until`, the end of its cooldown, is in clock seconds.
+    """
 
     fails: int = 0
     until: float = float("-inf")

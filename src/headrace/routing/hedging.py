@@ -1,5 +1,7 @@
-"""Hedging: a second attempt concurrent with one that takes unusually long. The first response wins; the other attempt
-is cancelled and settled."""
+"""Hedging: a second attempt concurrent with one that takes unusually long.
+
+The first response wins; the other attempt is cancelled and settled.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +79,10 @@ class _Race:
         self._racers: list[_Racer] = []
 
     async def start(self, attempt: Attempting) -> None:
-        """Start an attempt, and return once it has run to its first suspension: a task cancelled before that would
-        never settle."""
+        """Start an attempt, and return once it has run to its first suspension.
+
+        A task cancelled before that would never settle.
+        """
         assert self._ports.spawn is not None
         racer = _Racer()
         self._racers.append(racer)
@@ -117,15 +121,19 @@ class _Race:
                 self._clear(racer)
 
     def _clear(self, racer: _Racer) -> None:
-        """Discard a response that arrived while its attempt was being cancelled: whichever of the two threads is later
-        does it."""
+        """Discard a response that arrived while its attempt was being cancelled.
+
+        Whichever of the two threads is later does it.
+        """
         if racer.given_up and racer.over and racer.answer is not None:
             self._discard(racer.answer)
 
 
 class Hedging:
-    """Usual durations by group and kind of call, and the budget of second attempts: at most `share` of all calls, with
-    a small burst."""
+    """Usual durations by group and kind of call, and the budget of second attempts.
+
+    These are at most `share` of all calls, with a small burst.
+    """
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -157,8 +165,7 @@ class Hedging:
         another: Callable[[], Awaitable[Attempting | None]],
         discard: Callable[[Any], object],
     ) -> Any:
-        """The response of `attempt`, or of a second one that is started when the first takes longer than usual for
-        `key`.
+        """The response of `attempt`, or of a second one started when the first takes longer than usual for `key`.
 
         another: a second attempt once it has its reservation; None if there is no room. discard: releases a response
         that is not used. Raises what `attempt` raised if neither succeeds.

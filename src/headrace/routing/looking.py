@@ -45,10 +45,10 @@ class Looking:
         return candidate_id in self._fleet.plan.deployments
 
     def get_model_list(self, model_name: str | None = None) -> list[dict[str, Any]]:
-        """The configured entries with their ids; with `model_name`, those of one group, or of an alias under the
-        alias's name.
+        """The configured entries with their ids, of all deployments or of one group.
 
-        Without it, also those behind every alias that is not hidden.
+        With an alias as `model_name`, its group's entries under the alias's name. Without it, also those behind every
+        alias that is not hidden.
         """
         plan = self._fleet.plan
         if model_name is None:
@@ -63,8 +63,7 @@ class Looking:
         return None if deployment is None else _entry(deployment)
 
     def get_deployment_credentials(self, deployment_id: str) -> dict[str, Any] | None:
-        """The credentials of a deployment, unmasked: `api_key`, `api_base`, `api_version` and those of clouds, as far
-        as given.
+        """The credentials of a deployment, unmasked: `api_key`, `api_base`, `api_version` and those of clouds.
 
         None if there is no such deployment, or it is blocked.
         """
@@ -81,10 +80,10 @@ class Looking:
     def get_router_model_info(
         self, deployment: Mapping[str, Any] | None = None, received_model_name: str = "", id: str | None = None
     ) -> dict[str, Any]:
-        """Facts about a deployment's model (`headrace.get_model_info`), merged with what its own entry says; by entry
-        or by id.
+        """Facts about a deployment's model (`headrace.get_model_info`), merged with what its own entry says.
 
-        Raises NotFoundError for an unknown model, BadRequestError if there is no such deployment.
+        The deployment is given by its entry or its id. Raises NotFoundError for an unknown model, BadRequestError if
+        there is no such deployment.
         """
         from headrace.models.cost import is_price  # late: loads the model catalogue
         from headrace.models.info import get_model_info  # late: the same
@@ -105,8 +104,10 @@ class Looking:
         return None if deployment is None else self.get_model_list(deployment.group)
 
     def get_model_group_info(self, model_group: str) -> ModelGroupInfo | None:
-        """Limits and abilities of a group, aggregated from its deployments; None if there is no such group, or it is
-        hidden."""
+        """Limits and abilities of a group, aggregated from its deployments.
+
+        None if there is no such group, or it is hidden.
+        """
         from headrace.routing.groups import group_info  # late: loads the model catalogue
 
         members = () if model_group in self._fleet.plan.hidden else self._fleet.serving(model_group)
@@ -137,8 +138,10 @@ class Looking:
     # ---- usage, and where a call would go ----------------------------------------------------------------------------
 
     async def get_model_group_usage(self, model_group: str) -> tuple[int | None, int | None]:
-        """Tokens and requests that currently count against `tpm` and `rpm` of a group's deployments; None for a limit
-        that none has."""
+        """Tokens and requests that currently count against `tpm` and `rpm` of a group's deployments.
+
+        None for a limit that no deployment has.
+        """
         tokens, requests = (self._gauge(model_group, name) for name in ("tpm", "rpm"))
         return None if tokens is None else round(tokens[0]), None if requests is None else round(requests[0])
 
@@ -152,8 +155,10 @@ class Looking:
         return left
 
     def _gauge(self, model_group: str, limit: str) -> tuple[float, float] | None:
-        """Used amount and size of a group's limit, with deployments of one account counted once; None if it has no such
-        limit."""
+        """Used amount and size of a group's limit; None if it has no such limit.
+
+        Deployments of one account are counted once.
+        """
         accounts = {self._fleet.account_of(id): id for id in self.get_model_ids(model_group)}
         use = self._engine.snapshot()["deployments"]
         gauges = [use[id]["limits"][limit] for id in accounts.values() if limit in use[id]["limits"]]
@@ -167,8 +172,9 @@ class Looking:
         specific_deployment: bool | None = False,
         request_kwargs: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The entry that a call to the group `model` would use now. With `specific_deployment`, `model` is the id of
-        the only candidate.
+        """The entry that a call to the group `model` would use now.
+
+        With `specific_deployment`, `model` is the id of the only candidate.
 
         Nothing is sent, and no room is taken. Raises RateLimitError, with the seconds to wait, if no deployment has
         room.

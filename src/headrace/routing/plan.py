@@ -168,8 +168,10 @@ class Plan(Struct, frozen=True):
 
 
 def read_deployments(model_list: Any, environment: Mapping[str, str], *, lenient: bool = False) -> list[Deployment]:
-    """Check and read a `model_list`. Raises ConfigurationError that names entry and field. lenient: leave out entries
-    that cannot work, unless none can."""
+    """Check and read a `model_list`.
+
+    Raises ConfigurationError that names entry and field. lenient: leave out entries that cannot work, unless none can.
+    """
     if not isinstance(model_list, Sequence) or isinstance(model_list, str | bytes):
         raise ConfigurationError(f"model_list must be a list of deployments, got {shape(model_list)}")
     found: dict[str, Deployment] = {}
@@ -410,8 +412,9 @@ def make_plan(
     deployments: Iterable[Deployment], *, aliases: Any = None, fallbacks: Fallbacks = NO_FALLBACKS,
     joint: Mapping[str, Joint] | None = None, growing: bool = False,
 ) -> Plan:  # fmt: skip
-    """Group the deployments. Check that aliases, fallbacks and routing groups name existing groups, and that fallbacks
-    have no cycle.
+    """Group the deployments.
+
+    Check that aliases, fallbacks and routing groups name existing groups, and that fallbacks have no cycle.
 
     growing: fallbacks may name groups that do not exist yet.
     """

@@ -26,8 +26,11 @@ STEMS: Final[Mapping[str, tuple[Kind, ...]]] = {
 
 
 def by_kind(given: Any, ending: str, where: str) -> dict[Kind, int]:
-    """Counts by kind of failure, from litellm's names (`TimeoutErrorRetries`) in a mapping or an object, or from a
-    mapping by headrace's kinds (`timeout`). Raises ConfigurationError that names the field."""
+    """Counts by kind of failure. Raises ConfigurationError that names the field.
+
+    given: a mapping or an object with litellm's names (`TimeoutErrorRetries`), or a mapping with headrace's kinds
+    (`timeout`).
+    """
     fields = given if isinstance(given, Mapping) else _attributes(given, ending, where)
     counts: dict[Kind, int] = {}
     for name, value in fields.items():
@@ -57,8 +60,10 @@ def _kinds(name: str, ending: str, where: str) -> tuple[Kind, ...]:
 
 
 def read_retries(policy: RetryPolicy, general: Any, groups: Any) -> tuple[RetryPolicy, dict[str, RetryPolicy]]:
-    """Apply litellm's `retry_policy` and `model_group_retry_policy`: the policy of all groups, and those of groups with
-    their own."""
+    """Apply litellm's `retry_policy` and `model_group_retry_policy`.
+
+    Returns the policy of all groups, and those of groups with their own.
+    """
     policy = policy if general is None else msgspec.structs.replace(policy, by_kind=by_kind(general, "Retries", "retry_policy"))
     if groups is not None and not isinstance(groups, Mapping):
         raise ConfigurationError(f"model_group_retry_policy must be a mapping from groups to retry policies, got {shape(groups)}")

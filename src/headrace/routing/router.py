@@ -1,5 +1,7 @@
-"""Many deployments behind one name: the interface of a Router, with signatures and documentation. The engine does the
-work."""
+"""Many deployments behind one name: the interface of a Router, with signatures and documentation.
+
+The engine does the work.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,7 @@ def _parameters() -> frozenset[str]:
 
 
 class Router(Face, Speaking, Looking):
-    """Makes calls by model group: reserves against limits before sending, balances load, retries and falls back after
-    failures.
+    """Makes calls by model group: reserves limits before sending, balances load, retries and falls back.
 
     Not instantiated directly: `headrace.Router` supplies the ports.
     """
@@ -155,10 +156,9 @@ class Router(Face, Speaking, Looking):
         return FastPath(self._engine)
 
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
-        """A reservation under the limits of a deployment of `model`, for traffic that the Router does not send, such as
-        a realtime session.
+        """A reservation under the limits of a deployment of `model`, for traffic that the Router does not send.
 
-        Waits as a call does. The holder calls `settle` or `fail`, once.
+        Used for realtime sessions. Waits as a call does. The holder calls `settle` or `fail`, once.
         """
         return await self._engine.hold(operation, model, options)
 
@@ -167,8 +167,10 @@ class Router(Face, Speaking, Looking):
         return self._fleet.offering(operation.offer, model)
 
     def same_account(self, one: str, other: str) -> bool:
-        """Whether two deployments call one provider with one key, so that objects stored by one are visible to the
-        other. False if either does not exist."""
+        """Whether two deployments call one provider with one key, so that objects stored by one are visible to the other.
+
+        False if either does not exist.
+        """
         members = [self._fleet.members.get(id) for id in (one, other)]
         return None not in members and len({member.to.credential for member in members if member is not None}) == 1
 
@@ -191,8 +193,9 @@ class Router(Face, Speaking, Looking):
         self._fleet.set(model_list)
 
     def set_options(self, model_list: Sequence[Mapping[str, Any]] | None = None, **options: Unpack[RouterOptions]) -> None:
-        """Replace the options, and the deployments if given, for all calls from now on. What is not given returns to
-        its default.
+        """Replace the options, and the deployments if given, for all calls from now on.
+
+        What is not given returns to its default.
 
         Limits keep their usage, and calls in flight go on. Raises ConfigurationError, and changes nothing, for what
         cannot work, and for another store or `max_queue`: these two cannot change after construction.
@@ -245,8 +248,7 @@ class Router(Face, Speaking, Looking):
     def peek(
         self, model: str, *, input_tokens: int = 0, max_tokens: int = 0, tenant: str = "", priority: int = 1, scopes: Sequence[str] = ()
     ) -> Availability:
-        """What a call of that size would find now: the number of waiting calls, the expected wait and the limit that
-        determines it."""
+        """What a call of that size would find now: waiting calls, the expected wait and the limit that determines it."""
         return self._engine.peek(model, input_tokens, max_tokens, tenant=tenant, priority=priority, scopes=scopes)
 
     # ---- health ------------------------------------------------------------------------------------------------------

@@ -32,8 +32,10 @@ class ScopeLimits(TypedDict, total=False):
 
 
 def limits_of_scope(name: str, given: Mapping[str, Any]) -> list[Limit]:
-    """The limits, named `scope:limit` so that a waiting caller sees whose limit it is. Raises ConfigurationError that
-    names both."""
+    """The limits, named `scope:limit` so that a waiting caller sees whose limit it is.
+
+    Raises ConfigurationError that names both.
+    """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"a scope's name must be a non-empty string, got {shape(name)}")
     where, named = f"scope {name!r}", {limit: value for limit, value in given.items() if value is not None}

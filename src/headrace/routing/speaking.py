@@ -1,5 +1,4 @@
-"""A Router's calls in dialects other than Chat Completions: OpenAI's Responses, Anthropic's Messages, Gemini's
-generateContent.
+"""A Router's calls in dialects other than Chat Completions: Responses, Messages and generateContent.
 
 A deployment whose provider speaks the caller's dialect receives the request unchanged; for any other it is translated.
 The id of a response names the deployment that stores it, so retrieving, continuing, cancelling and deleting it go
@@ -53,7 +52,7 @@ class Speaking:
         self, input: str | Sequence[Any], model: str, *, stream: Literal[False] | None = None, **options: Any
     ) -> ResponsesAPIResponse: ...
     def responses(self, input: str | Sequence[Any], model: str, *, stream: bool | None = None, **options: Any) -> Any:
-        """A response in the format of OpenAI's Responses, from the group `model`; with `stream=True` a `Stream` of its
+        """A response in the format of OpenAI's Responses, from the group `model`; with `stream=True` a `Stream` of
         events.
 
         With `previous_response_id` it comes from the deployment that stores that response.
@@ -109,8 +108,10 @@ class Speaking:
         return answer
 
     def compact_responses(self, input: str | Sequence[Any], model: str, **options: Any) -> ResponsesAPIResponse:
-        """A compacted conversation, from the group `model`; with `previous_response_id`, from the deployment that
-        stores that response."""
+        """A compacted conversation, from the group `model`.
+
+        With `previous_response_id`, from the deployment that stores that response.
+        """
         answer: ResponsesAPIResponse = self._blocking(RESPONSE_COMPACT, model, input, False, options)
         return answer
 
@@ -129,8 +130,10 @@ class Speaking:
     def anthropic_messages(
         self, max_tokens: int, messages: Sequence[Any], model: str, *, stream: bool | None = None, **options: Any
     ) -> Any:
-        """A response in the format of Anthropic's Messages, from the group `model`; with `stream=True` a `Stream` of
-        its events."""
+        """A response in the format of Anthropic's Messages, from the group `model`.
+
+        With `stream=True` a `Stream` of its events.
+        """
         return self._blocking(MESSAGES, model, messages, bool(stream), {"max_tokens": max_tokens, **options})
 
     @overload
@@ -157,8 +160,10 @@ class Speaking:
     def generate_content(
         self, model: str, contents: Any, config: Mapping[str, Any] | None = None, *, stream: bool | None = None, **options: Any
     ) -> Any:
-        """A response in the format of Gemini's generateContent, from the group `model`; with `stream=True` a `Stream`
-        of its chunks."""
+        """A response in the format of Gemini's generateContent, from the group `model`.
+
+        With `stream=True` a `Stream` of its chunks.
+        """
         return self._blocking(CONTENT, model, *content_options(contents, config, options, stream=bool(stream)))
 
     @overload

@@ -37,8 +37,10 @@ class Load(Struct, eq=False):
     """Weight of the newest response in the averages."""
 
     def observe(self, seconds: float, stream: bool, now: float = 0.0) -> None:
-        """Rises to a longer time at once and falls towards a shorter one by `share`, so one slow response is enough to
-        avoid a deployment (peak EWMA)."""
+        """Update the averages: up to a longer time at once, down to a shorter one by `share` (peak EWMA).
+
+        So one slow response is enough to avoid a deployment.
+        """
         self.seen = now
         known = self.first if stream else self.latency
         if known is not None and seconds < known:
@@ -79,8 +81,10 @@ Strategy: TypeAlias = Callable[[View], Prefer]
 
 
 def simple_shuffle(view: View) -> Prefer:
-    """Random in proportion to weight: the smallest of exponential draws with rate `weight` wins with probability
-    weight/sum."""
+    """Random in proportion to weight.
+
+    The smallest of exponential draws with rate `weight` wins with probability weight/sum.
+    """
 
     def cost(deployment: str) -> float:
         weight = view.loads[deployment].weight
@@ -95,8 +99,10 @@ def least_busy(view: View) -> Prefer:
 
 
 class Latency(Struct, frozen=True):
-    """Smoothed latency times the calls in flight (peak EWMA); untried deployments come first. The fields are litellm's
-    `routing_strategy_args`."""
+    """Smoothed latency times the calls in flight (peak EWMA); untried deployments come first.
+
+    The fields are litellm's `routing_strategy_args`.
+    """
 
     lowest_latency_buffer: float = 0.0
     """A deployment counts as equal to the fastest of its group if it is slower by at most this share."""

@@ -1,5 +1,7 @@
-"""litellm's parameters that are not supported: each is refused by name, with what to use instead. None is accepted and
-ignored."""
+"""litellm's parameters that are not supported: each is refused by name, with what to use instead.
+
+None is accepted and ignored.
+"""
 
 from __future__ import annotations
 

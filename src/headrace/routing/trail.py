@@ -161,8 +161,10 @@ def decision(
     continued: int | None = None,
     failed: Sequence[tuple[str, str | None]] = (),
 ) -> dict[str, Any]:
-    """The decision record: the deployment, the time waited, the binding limit and earlier failures. `settled` is filled
-    in later."""
+    """The decision record: the deployment, the time waited, the binding limit and earlier failures.
+
+    `settled` is filled in later.
+    """
     return {
         "deployment": member.deployment.id,
         "waited": waited,
@@ -182,8 +184,10 @@ NUMBERS: Final = count(1)
 
 
 def used_of(usage: Any, price: Rates | None, known: Beside | None = None) -> Used | None:
-    """The usage that the provider reports; None if it reports none. known: what computes the cost of the same usage, or
-    has done so."""
+    """The usage that the provider reports; None if it reports none.
+
+    known: what computes the cost of the same usage, or has done so.
+    """
     if usage is None:
         return None
     money = 0 if price is None else (known.cost() or 0) if known is not None else price.of(bill_of(usage))
