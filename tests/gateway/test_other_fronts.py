@@ -67,6 +67,14 @@ def ask(address: str, path: str, body: Any = None) -> tuple[int, str, bytes]:
             return error.code, error.headers["content-type"], error.read()
 
 
+def test_the_curl_calls_of_ollamas_documentation_were_refused(address: str, provider: Upstream) -> None:
+    """`curl -d` says application/x-www-form-urlencoded unless it is told otherwise."""
+    body = json.dumps({"model": "gpt", "messages": MESSAGES, "stream": False}).encode()
+    form = {"authorization": f"Bearer {KEY}", "content-type": "application/x-www-form-urlencoded"}
+    with urllib.request.urlopen(urllib.request.Request(f"{address}/api/chat", body, form)) as answer:
+        assert json.load(answer)["message"]["content"] == "hello"
+
+
 @pytest.mark.parametrize("model", ["gpt", "gpt:latest"])
 def test_ollamas_chat_is_answered_by_a_provider_of_other_words(address: str, provider: Upstream, model: str) -> None:
     asked = {"model": model, "messages": MESSAGES, "stream": False, "tools": TOOLS, "keep_alive": "5m", "options": {"temperature": 0.5}}

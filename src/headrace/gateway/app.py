@@ -28,7 +28,7 @@ from headrace.gateway.callers import Caller, Keys, NoKeys
 from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
 from headrace.gateway.forms import ReadForm, read_form
-from headrace.gateway.fronts import BEDROCK, EVENTS, front_of
+from headrace.gateway.fronts import BEDROCK, EVENTS, OLLAMA, front_of
 from headrace.gateway.headers import customer_of, is_private, notes_of, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
@@ -209,7 +209,8 @@ class Gateway(Struct, eq=False):
         content = await read_body(receive, asked.headers, self.settings.max_body)
         if takes == "nothing":
             return {}
-        must_be_json(asked.headers)
+        if front_of(asked) is not OLLAMA:  # which takes any body for JSON: the curl calls of its documentation name no type
+            must_be_json(asked.headers)
         return read_object(content)
 
     async def _health(self, asked: Asked, answer: Answer) -> None:
