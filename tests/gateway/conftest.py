@@ -64,6 +64,7 @@ def serving(
     ledger: Ledger | None = None,
     state: State | None = None,
     http: type[asyncio.Protocol] = Connection,
+    ws: Any = "auto",
     certificate: str | None = None,
 ) -> Iterator[str]:
     """The gateway's address while the block lasts. http: what speaks with callers; uvicorn's own knows no fast path.
@@ -78,6 +79,7 @@ def serving(
         access_log=False,
         lifespan="on",
         http=http,
+        ws=ws,
         proxy_headers=False,
         timeout_graceful_shutdown=1,
         ssl_certfile=certificate,

@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 from headrace import Router
 from headrace.gateway.config import Settings
 from headrace.gateway.records import Outcome, Record
+from headrace.gateway.websockets import Connection as Session
 
 Eventually = Callable[[Callable[[], bool]], bool]
 
@@ -141,6 +142,12 @@ def test_a_session_that_cannot_be_is_refused_with_its_status(address: str, provi
     assert caught.value.response.status_code == status
     assert json.loads(caught.value.response.body)["error"]["message"]
     assert provider.asked == []
+
+
+def test_a_refused_session_was_logged_as_an_error_of_the_server(router: Router, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(router, Settings(key=KEY), ws=Session) as base, pytest.raises(InvalidStatus):
+        connect(f"{base.replace('http', 'ws')}/v1/elsewhere", additional_headers={"authorization": f"Bearer {KEY}"})
+    assert [record.message for record in caplog.records if record.name == "uvicorn.error" and record.levelname == "ERROR"] == []
 
 
 def test_a_provider_that_is_not_there_is_told_and_gives_its_room_back(ledger: Kept) -> None:

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, changed to let calls in progress finish before it closes."""
+"""uvicorn's WebSocket protocol, changed to let calls in progress finish before it closes, and to log no error for a refusal."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ class Connection(WebSocketsSansIOProtocol):
     """One client's WebSocket."""
 
     scope: Any = None
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # refused with a response; uvicorn 0.54 would log that the handshake was not completed
 
     def shutdown(self) -> None:
         """On server shutdown, notify a session that ends by itself, and close any other."""
