@@ -107,6 +107,7 @@ class Answer:
             self.entry.close(outcome, failure, status)
 
     async def whole(self, status: int, body: bytes, told: Pairs | None = None, *, kind: str = JSON) -> None:
+        """Send a complete response with extra headers `told`."""
         self._said(body, kind)
         await self._start(status, [("content-type", kind), ("content-length", str(len(body))), *(told or ())])
         await self._last(body)

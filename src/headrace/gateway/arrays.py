@@ -10,6 +10,7 @@ from headrace.gateway.requests import Asked, Send
 
 
 def wants_array(asked: Asked) -> bool:
+    """Whether a request asks for Google's JSON array stream."""
     return asked.path.endswith(":streamGenerateContent") and asked.query.get("alt") != "sse"
 
 

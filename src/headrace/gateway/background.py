@@ -58,6 +58,7 @@ class Streamed:
         return piece
 
     async def over(self, whole: bool) -> None:
+        """The stream has ended; if it was cut short, the next request for the response pays."""
         if self._claiming is not None and self._found is not None and await self._claiming and not whole:
             await self._here.belongings.release(*self._found)
 

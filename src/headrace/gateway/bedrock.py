@@ -27,6 +27,7 @@ INVOKED_STREAM: Final = "/invoke-with-response-stream"
 
 
 def converse(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
+    """Handler for Converse and ConverseStream."""
     return wanted(CONVERSE, {**body, "stream": verb == "converse-stream"}, model)
 
 
@@ -62,6 +63,7 @@ def _question(body: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def is_claudes(body: dict[str, Any]) -> bool:
+    """Whether an InvokeModel body has Claude's format."""
     return "anthropic_version" in body
 
 

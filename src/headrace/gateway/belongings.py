@@ -36,7 +36,9 @@ class Belonging(Struct, frozen=True):
 class Belongings(Protocol):
     """Records who owns what. What administrators create has no owner, and is recorded only if its account must be known."""
 
-    async def note(self, one: Belonging) -> None: ...
+    async def note(self, one: Belonging) -> None:
+        """Record a stored object."""
+        ...
 
     async def find(self, things: Sequence[Thing]) -> list[Belonging]:
         """What is known of these objects, in no order; several providers may use the same name."""
@@ -46,7 +48,9 @@ class Belongings(Protocol):
         """All objects of a kind that an owner has, newest first."""
         ...
 
-    async def forget(self, deployment: str, thing: Thing) -> None: ...
+    async def forget(self, deployment: str, thing: Thing) -> None:
+        """Remove the record of a deleted object."""
+        ...
 
     async def ordered(self, order: Order) -> None:
         """Register a batch or a background response for billing."""

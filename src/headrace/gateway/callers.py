@@ -143,6 +143,7 @@ class Keys(Protocol):
         return ADMIN
 
     async def find_administrator(self) -> Caller:
+        """The caller with the master key."""
         return ADMIN
 
     def remembered(self, token: str) -> Caller | None:

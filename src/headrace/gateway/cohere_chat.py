@@ -40,6 +40,7 @@ v2 has no equivalent for how a long prompt is cut or in how many steps tools are
 
 
 def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Handler for `/v1/chat`. Raises BadRequestError naming an unsupported field."""
     for name, why in _REFUSED.items():
         if body.get(name):
             raise BadRequestError(f"{name} is not supported: {why}")

@@ -58,6 +58,7 @@ class Mistakes(ConfigurationError):
 
     @classmethod
     def in_file(cls, name: str, problems: Sequence[Problem]) -> Mistakes:
+        """The error that lists the mistakes of a file."""
         if len(problems) == 1:
             made = cls(str(problems[0]))
         else:
@@ -144,6 +145,7 @@ class _Reading:
         self._secrets = Secrets(environment)
 
     def all(self) -> Examined:
+        """The configuration, with every mistake in it."""
         self._sections()
         self._protection()
         self._variables()

@@ -17,6 +17,7 @@ from headrace.gateway.requests import Asked
 
 
 def complete(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Handler for `/v1/fim/completions`."""
     call = wanted(COMPLETIONS, body)
     if call.stream:
         return Finished(call, told=_Chunks)

@@ -32,6 +32,7 @@ class ReadForm:
         self._files: list[SpooledTemporaryFile[bytes]] = []
 
     def open_file(self) -> SpooledTemporaryFile[bytes]:
+        """A temporary file that is closed with the form."""
         self._files.append(SpooledTemporaryFile(HELD))  # noqa: SIM115 - closed with the form
         return self._files[-1]
 

@@ -56,6 +56,7 @@ class Front(Struct, frozen=True, eq=False):
         return bool(self.last) and (piece.startswith(self.last) or b"\n" + self.last in piece)
 
     def error(self, failure: Failure) -> HttpResponse:
+        """A failure as a response in the client's dialect."""
         return load(self.dialect).write_error(failure)
 
     def broken(self, failure: Failure) -> bytes:
@@ -143,10 +144,12 @@ def chat_of(dialect: str, body: Mapping[str, Any], model: str) -> dict[str, Any]
 
 
 def anthropic_question(body: dict[str, Any], model: str) -> dict[str, Any]:
+    """A body of Messages as a chat in OpenAI's format, for counting tokens."""
     return chat_of("anthropic_messages", {"max_tokens": 1, **body}, model)
 
 
 def google_question(body: dict[str, Any], model: str) -> dict[str, Any]:
+    """A body of countTokens as a chat in OpenAI's format."""
     whole = body.get("generateContentRequest")
     return chat_of("gemini", {"model": model, **(whole if isinstance(whole, dict) else body)}, model)
 
@@ -181,5 +184,6 @@ def _text(question: Mapping[str, Any], at: str) -> str:
 
 
 def embedded(answer: Any, *, many: bool) -> dict[str, Any]:
+    """Google's response for one or many embeddings."""
     vectors = [{"values": one.embedding} for one in answer.data]
     return {"embeddings": vectors} if many else {"embedding": vectors[0]}

@@ -144,6 +144,7 @@ def _own_page(origin: str | None) -> bool:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's."""
     if host == "localhost":
         return True
     try:

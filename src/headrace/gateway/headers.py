@@ -83,7 +83,7 @@ _SAYING: Final = frozenset({*_HEADERS, _TRACE, *_NOTES})
 
 
 def notes_of(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Metadata to record with the call. Raises BadRequestError that names the header."""
+    """Metadata to record with the call. Raises BadRequestError naming the header."""
     name = next((name for name in _NOTES if headers.get(name)), None)
     if name is None:
         return {}

@@ -125,6 +125,8 @@ def _command(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Repl
 
 
 class _CommandLines:
+    """Converts Cohere's stream to chunks of an AWS event stream."""
+
     def __init__(self) -> None:
         self._lines = cohere_chat.Lines()
 

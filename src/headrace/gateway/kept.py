@@ -109,10 +109,12 @@ def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def list_files(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Handler for the list of files."""
     return _listed(here, asked, FILE_LIST, FILES, "purpose", "limit", "order")
 
 
 def kept_file(operation: Operation) -> Handler:
+    """Handler for a stored file."""
     return partial(_kept, operation, "file")
 
 
@@ -126,6 +128,7 @@ def file_content(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Rep
 
 
 def deleted_file(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+    """Handler for the deletion of a file."""
     reply = _kept(FILE_DELETE, "file", here, asked, body, id)
     gone = partial(own_lists.forget, here, "files", reply.deployment, reply.place["id"])
     return msgspec.structs.replace(reply, noted=gone)
@@ -149,6 +152,7 @@ _OF_A_BATCH: Final = CALLERS_OWN | {"input_file_id", "endpoint", "completion_win
 
 
 def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Handler for the list of batches."""
     return _listed(here, asked, BATCH_LIST, BATCHES, "limit")
 
 

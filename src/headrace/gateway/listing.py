@@ -11,6 +11,7 @@ from headrace.gateway.requests import Asked
 
 
 def models(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Handler for the list of models that the caller may call."""
     return Listed(listed(front_of(asked), here.names()))
 
 
@@ -21,6 +22,7 @@ def one_model(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Rep
 
 
 def listed(front: Front, names: Sequence[str]) -> dict[str, Any]:
+    """The list of models in the front end's format."""
     told = [_told(front, name) for name in names]
     if front is GOOGLE:
         return {"models": told}

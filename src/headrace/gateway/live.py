@@ -74,6 +74,7 @@ class _Setup:
             raise BadRequestError("the first message must be JSON with setup.model, such as models/gemini-live") from None
 
     def with_model(self, model: str) -> str:
+        """The message with another model's name."""
         setup = {**self._setup, "model": msgspec.Raw(msgspec.json.encode(model))}
         return msgspec.json.encode({**self._whole, "setup": setup}).decode()
 
@@ -112,6 +113,7 @@ class _Live(Session):
     """A session whose caller may refer to its own files only."""
 
     async def said(self, message: str | bytes) -> None:
+        """Check the files that a message of the client refers to."""
         content = message.encode() if isinstance(message, str) else message
         if b"fileUri" in content or b"file_uri" in content:
             await home_of(self.visit.here, {"contents": _turns(content)})

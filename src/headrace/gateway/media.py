@@ -67,6 +67,7 @@ def _moderates(router: Router, name: str) -> bool:
 
 
 def rank(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+    """Handler for rerank."""
     documents = body.get("documents")
     if not isinstance(documents, list) or not documents:
         raise BadRequestError(f"documents must be a list of at least one document, got {shape(documents)}")

@@ -121,10 +121,12 @@ def embed_one(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 
 
 def tags(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Handler for Ollama's list of models."""
     return Listed({"models": [_told(name) for name in here.names()]})
 
 
 def show(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Handler for Ollama's description of a model."""
     model = _model(here, {**body, "model": body.get("model") or body.get("name")})
     facts = _facts(here, model)
     able = [word for word, ability in _ABLE.items() if facts.get(f"supports_{ability}", ability in _SUPPOSED)]
@@ -157,6 +159,7 @@ VERSION: Final = "0.23.0"
 
 
 def version(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+    """Handler for the reported version of Ollama."""
     return Listed({"version": VERSION})
 
 

@@ -130,4 +130,5 @@ def _schema(said: str) -> dict[str, Any]:
 
 
 def encoded(desk: Desk | None) -> bytes:
+    """The document as JSON."""
     return msgspec.json.encode(described(desk))

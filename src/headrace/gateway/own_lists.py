@@ -51,6 +51,7 @@ async def note_order(here: Here, deployment: str, said: Any) -> None:
 
 
 async def note_end(here: Here, deployment: str, id: str, said: Any) -> None:
+    """A caller has seen a batch: if it is over, it is billed next."""
     if said.status in OVER:
         await here.belongings.done(deployment, id)
 

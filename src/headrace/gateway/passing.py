@@ -173,6 +173,7 @@ def _without_key(path: str) -> str:
 
 
 def headers_passed(asked: Asked) -> HeaderPairs:
+    """The headers of a request that are forwarded to the provider."""
     kept = [(name, value) for name, value in asked.headers.items() if name not in _NOT_PASSED and not name.startswith(_NOT_PASSED_TO)]
     return tuple(kept)
 

@@ -153,6 +153,7 @@ class Streamed:
         self._reader: SseReader | None = SseReader()
 
     async def see(self, piece: bytes) -> None:
+        """Look for the interaction's id in a piece of the stream."""
         for frame in () if self._reader is None else self._reader.feed(piece):
             said = (_object(frame.data) or {}).get("interaction")
             if isinstance(said, Mapping) and _id_of(said):

@@ -26,6 +26,7 @@ class Policy(Struct, frozen=True):
     """Names and regular expressions of the models it applies to; empty for all."""
 
     def is_for(self, models: Iterable[str]) -> bool:
+        """Whether it applies to one of these models."""
         return not self.models or any(re.fullmatch(wanted, model) for wanted in self.models for model in models)
 
 

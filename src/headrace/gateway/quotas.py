@@ -42,6 +42,7 @@ class OpenaiLines:
         self._units = [_Lines(name, those) for name, those in found if those]
 
     def at(self, now: float) -> bytes:
+        """The header lines at the time `now`, by the limiter's clock."""
         told = []
         for lines in self._units:
             meter = lines.alone

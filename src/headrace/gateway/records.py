@@ -91,6 +91,8 @@ class Ledger(Protocol):
 
 
 class NoLedger:
+    """Keeps no records."""
+
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
         pass
 
@@ -149,7 +151,7 @@ class Entry:
             self._told.setdefault("session", options["session_id"])
 
     def noted(self, notes: Mapping[str, Any]) -> None:
-        """What headers want noted with the call; what its body says wins."""
+        """Note metadata from headers; that in the body takes precedence."""
         if notes:
             self._told["metadata"] = {**notes, **self._told.get("metadata", {})}
 
@@ -183,6 +185,7 @@ class Entry:
             self._hidden.usage = usage
 
     def began_to_answer(self) -> None:
+        """Note the time of a stream's first chunk."""
         if self.first is None:
             self.first = time.time()
 

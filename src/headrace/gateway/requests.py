@@ -76,6 +76,7 @@ class Asked(Struct, frozen=True, eq=False):
 
 
 def refusal(status: int, kind: Kind, message: str, param: str | None = None, code: str | None = None) -> HeadraceError:
+    """An error to raise for a request. param: the field at fault. code: the error's code for programs."""
     return error_of(Failure(kind, message, status=status, param=param, code=code))
 
 

@@ -48,6 +48,7 @@ _NOT_SENT: Final = ("type", "stream", "stream_id", "generate")
 
 
 async def serve(visit: Visit) -> None:
+    """Serve a WebSocket session of Responses."""
     await visit.accept()
     await Turns(visit).last()
 
@@ -275,6 +276,7 @@ class EventSend:
                 await self._tell(frame.data)
 
     async def fail(self, failure: Failure) -> None:
+        """Send an `error` event."""
         written = RESPONDING.error(failure)
         self._status = written.status
         await self._refused(written.body)

@@ -167,6 +167,7 @@ def _invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: st
 
 
 def betas_of(headers: Mapping[str, str]) -> list[str]:
+    """The beta names in the `anthropic-beta` header."""
     return [word for part in headers.get("anthropic-beta", "").split(",") if (word := part.strip())]
 
 

@@ -14,6 +14,8 @@ log: Final = logging.getLogger("headrace.gateway")
 
 
 class Service(Protocol):
+    """Runs from the start to the end of the application."""
+
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 

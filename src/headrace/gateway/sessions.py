@@ -61,9 +61,11 @@ class Visit(Struct, frozen=True, eq=False):
         return self.early.pop(0) if self.early else await self.receive()
 
     async def accept(self, protocol: str | None = None) -> None:
+        """Accept the WebSocket."""
         await self.send({"type": "websocket.accept", "subprotocol": protocol})
 
     def entry(self) -> Entry:
+        """A new ledger entry for a call of this session."""
         return Entry(self.gateway.watch, new_id(), self.asked.path, self.here.caller)
 
     async def hold(self, operation: Operation, model: str, entry: Entry) -> Held:

@@ -241,6 +241,7 @@ class Connection(HttpToolsProtocol):
             self._slow(early)
 
     def fault(self) -> None:
+        """An internal error: close the connection without a response."""
         self._release()
         self.transport.abort()
 

@@ -39,9 +39,11 @@ class Standing(Struct, frozen=True):
     """The teams that a new user joins; the member's user id is left empty."""
 
     def new_key(self, form: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a new key, with defaults for omitted fields."""
         return _filled(form, self.key)
 
     def new_user(self, form: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a new user, with defaults for omitted fields."""
         return dict(form) if form.get("user_role") == Role.ADMIN.value else _filled(form, self.user)
 
     def bounded(self, key: Holder, before: Holder | None, now: float) -> Holder:

@@ -61,10 +61,12 @@ class Place(Struct, frozen=True, array_like=True):
     mark: str = ""
 
     def sealed(self, secret: str) -> str:
+        """The upload id for the client: the place and its seal."""
         mark = seal_of(secret, "upload", self.deployment, self.path, self.key, self.owner)
         return urlsafe_b64encode(msgspec.json.encode(msgspec.structs.replace(self, mark=mark))).decode().rstrip("=")
 
     def opens(self, secret: str) -> bool:
+        """Whether the seal is valid."""
         return opens(secret, self.mark, "upload", self.deployment, self.path, self.key, self.owner)
 
 

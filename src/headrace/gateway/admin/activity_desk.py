@@ -68,6 +68,8 @@ class _Sum(Struct, eq=False):
 
 
 class ActivityDesk:
+    """Handlers of daily activity."""
+
     def __init__(self, counter: Counter) -> None:
         self._calls = Calls(counter)
 

@@ -22,19 +22,24 @@ Row = Mapping[str, Any]
 
 
 class Calls:
+    """The ledger queries of the admin API's handlers."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
 
     @property
     def day(self) -> str:
+        """SQL for the UTC day of a call, named `day`."""
         return f"{day_of('began', self._counter.database.sqlite)} AS day"
 
     async def rows(self, chosen: Query) -> list[Row]:
+        """The result of a query, including all calls recorded so far."""
         await self._counter.ledger.fold()
         rows: Sequence[Row] = await self._counter.database.read(chosen.rows)
         return list(rows)
 
     async def scalar(self, chosen: Query) -> int:
+        """The single number that a query returns, 0 for null."""
         await self._counter.ledger.fold()
         return int(await self._counter.database.read(chosen.scalar) or 0)
 
@@ -47,6 +52,7 @@ class Calls:
         return await self.rows(sums(by, where, more))
 
     async def hashes(self, rows: Sequence[Row]) -> dict[str, str]:
+        """The token hashes of the rows' keys, by key id."""
         ids = {row["key"] for row in rows if row["key"]}
         return await self._counter.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
 
@@ -95,6 +101,7 @@ _COLUMNS: Final = {
 
 
 def amount_of(name: str, value: str) -> float:
+    """Dollars from a query string. Raises BadRequestError."""
     try:
         found = float(value)
     except ValueError:
@@ -105,6 +112,7 @@ def amount_of(name: str, value: str) -> float:
 
 
 def date_of(day: int) -> str:
+    """The date in ISO 8601, from a UTC day number since 1970."""
     return datetime.fromtimestamp(int(day) * DAY, UTC).date().isoformat()
 
 

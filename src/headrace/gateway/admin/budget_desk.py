@@ -63,6 +63,8 @@ def _terms(connection: Connection, id: str) -> Terms:
 
 
 class BudgetDesk:
+    """Handlers of `/budget/…`."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
 
@@ -122,12 +124,14 @@ class BudgetDesk:
         return changed
 
     async def info(self, question: Question) -> Any:
+        """The named budgets."""
         ids = texts("budgets", question.body.get("budgets"))
         if not ids:
             raise BadRequestError("budgets must name at least one budget")
         return [budget_shape(one) for one in await self._all() if one.id in ids]
 
     async def list(self, question: Question) -> Any:
+        """All budgets."""
         return [budget_shape(one) for one in await self._all()]
 
     async def settings(self, question: Question) -> Any:

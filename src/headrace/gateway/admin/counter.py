@@ -49,6 +49,8 @@ Answering: TypeAlias = Callable[[Question], Awaitable[Any]]
 
 
 class Route(Struct, frozen=True, eq=False):
+    """A route of the admin API: its methods, who may call it, and its handler."""
+
     methods: tuple[str, ...]
     need: Need
     answer: Answering
@@ -67,6 +69,8 @@ def blocking(answer: Callable[[Question, bool], Awaitable[Any]]) -> dict[str, Ro
 
 
 class Counter:
+    """What the handlers of the admin API share: database, Router, key cache and ledger."""
+
     def __init__(self, database: Database, router: Router, keys: Keyring, ledger: Books, clock: Callable[[], float] = time.time) -> None:
         self.database = database
         self.router = router
@@ -98,9 +102,11 @@ class Counter:
         return {whose: found.get(whose, 0) for whose in periods.values()}
 
     async def shown(self, holder: Holder, shape: Callable[[Holder, int, float], dict[str, Any]]) -> dict[str, Any]:
+        """A holder in the format that `shape` renders."""
         return (await self.all_shown([holder], shape))[0]
 
     async def all_shown(self, holders: list[Holder], shape: Callable[[Holder, int, float], dict[str, Any]]) -> list[dict[str, Any]]:
+        """Holders in the format that `shape` renders from a holder, its spend in nano-dollars and the time."""
         spent = await self.spent(holders)
         return [shape(holder, spent[holder.kind, holder.id], self.clock()) for holder in holders]
 
@@ -129,6 +135,7 @@ class Page(Struct, frozen=True):
         return (self.number - 1) * self.size
 
     def pages(self, total: int) -> int:
+        """How many pages there are of `total` items."""
         return math.ceil(total / self.size)
 
 
@@ -142,6 +149,7 @@ def page_of(query: Mapping[str, str], usual: int, size: str = "page_size") -> Pa
 
 
 def number_of(query: Mapping[str, str], name: str, default: int) -> int:
+    """A positive integer from a query string. Raises BadRequestError."""
     value = query.get(name, str(default))
     if not value.isdecimal() or int(value) < 1:
         raise BadRequestError(f"{name} must be a whole number of at least 1, got {value!r}")
@@ -183,4 +191,5 @@ def not_found(what: str, code: str = "not_found") -> HeadraceError:
 
 
 def forbidden(message: str) -> HeadraceError:
+    """A refusal with status 403."""
     return refusal(403, Failing.PERMISSION, message)

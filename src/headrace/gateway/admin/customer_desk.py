@@ -24,6 +24,8 @@ CUSTOMER: Final = (*_HELD, "user_id", "alias", "blocked", "spend")
 
 
 class CustomerDesk:
+    """Handlers of `/customer/…` and `/end_user/…`."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._calls = Calls(counter)
@@ -48,11 +50,13 @@ class CustomerDesk:
         return await self._shown(await self._customers.make(question.body))
 
     async def update(self, question: Question) -> Any:
+        """Change a customer; omitted fields stay."""
         check_names(question.body, CUSTOMER)
         how = question.body
         return await self._shown(await self._customers.change(how.get("user_id"), lambda customer: self._customers.changed(customer, how)))
 
     async def delete(self, question: Question) -> Any:
+        """Delete customers. Calls may still name them, without limits of their own."""
         ids = texts("user_ids", question.body.get("user_ids"))
         now = self._counter.clock()
 
@@ -89,6 +93,7 @@ class CustomerDesk:
         return customer_shape(seen, int(row["cost"] or 0), self._counter.clock())
 
     async def page(self, question: Question) -> Any:
+        """All customers."""
         return await self._counter.all_shown(await self._customers.all(), customer_shape)
 
     async def _shown(self, customer: Holder) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class AdminDesk:
         await self._models.refresh()
 
     async def watch(self) -> None:
+        """Follow deployments that other processes add or delete, until cancelled."""
         await self._models.watch()
 
     def serves(self, path: str) -> bool:

@@ -20,24 +20,28 @@ Read = Callable[[str, Any], Any]
 
 
 def text(name: str, value: Any) -> str:
+    """A string that is not blank. Raises BadRequestError naming the field, like all parsers here."""
     if not isinstance(value, str) or not value.strip():
         raise BadRequestError(f"{name} must be a string, got {shape(value)}")
     return value
 
 
 def texts(name: str, value: Any) -> tuple[str, ...]:
+    """A list of strings, without duplicates."""
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise BadRequestError(f"{name} must be a list of strings, got {shape(value)}")
     return tuple(dict.fromkeys(value))
 
 
 def mapping(name: str, value: Any) -> dict[str, Any]:
+    """A JSON object."""
     if not isinstance(value, dict):
         raise BadRequestError(f"{name} must be an object, got {shape(value)}")
     return value
 
 
 def flag(name: str, value: Any) -> bool:
+    """A boolean, also as a string."""
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
@@ -46,6 +50,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def amount(name: str, value: Any) -> int:
+    """A positive integer."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise BadRequestError(f"{name} must be a whole number of at least 1, got {value!r}")
     return value
@@ -59,23 +64,27 @@ def money(name: str, value: Any) -> int:
 
 
 def duration(name: str, value: Any) -> str:
+    """A duration such as `30m` or `30d`, as a string."""
     if not isinstance(value, str) or not re.fullmatch(r"[1-9]\d*(s|m|h|d|w|mo)", value):
         raise BadRequestError(f"{name} must be like '30m', '24h', '30d' or '1mo', got {value!r}")
     return value
 
 
 def seconds(name: str, value: Any) -> float:
+    """A duration in seconds."""
     count, unit = re.fullmatch(r"(\d+)(\w+)", duration(name, value)).groups()  # type: ignore[union-attr]
     return int(count) * UNITS[unit]
 
 
 def role(name: str, value: Any) -> str:
+    """The name of a `Role`."""
     if value not in [one.value for one in Role]:
         raise BadRequestError(f"{name} must be one of {', '.join(one.value for one in Role)}, got {value!r}")
     return str(value)
 
 
 def aliases(name: str, value: Any) -> dict[str, str]:
+    """Models' names by alias."""
     found = mapping(name, value)
     if not all(isinstance(model, str) for model in found.values()):
         raise BadRequestError(f"{name} must map each alias to a model's name")
@@ -195,10 +204,12 @@ def terms_of(body: Mapping[str, Any], before: Terms, now: float) -> Terms:
 
 
 def moment(seconds: float | None) -> str | None:
+    """ISO 8601 from Unix seconds."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def dollars(nano: int) -> float:
+    """Dollars from nano-dollars."""
     return nano / NANO
 
 
@@ -234,6 +245,7 @@ def terms_shape(holder: Holder, spent: int, now: float) -> dict[str, Any]:
 
 
 def key_status(key: Holder, now: float) -> str:
+    """`active`, `expired` or `revoked` (blocked)."""
     return "revoked" if key.blocked else "expired" if key.expires is not None and key.expires <= now else "active"
 
 
@@ -265,6 +277,7 @@ def member_shape(member: Member) -> dict[str, Any]:
 
 
 def team_shape(team: Holder, spent: int, now: float) -> dict[str, Any]:
+    """A team in LiteLLM's format."""
     return {
         "team_id": team.id,
         "team_alias": team.name or None,
@@ -276,6 +289,7 @@ def team_shape(team: Holder, spent: int, now: float) -> dict[str, Any]:
 
 
 def customer_shape(customer: Holder, spent: int, now: float) -> dict[str, Any]:
+    """A customer in LiteLLM's format."""
     shown = terms_shape(customer, spent, now)
     kept = {
         name: value
@@ -287,12 +301,14 @@ def customer_shape(customer: Holder, spent: int, now: float) -> dict[str, Any]:
 
 
 def budget_shape(budget: Holder) -> dict[str, Any]:
+    """A named budget in LiteLLM's format."""
     shown = terms_shape(budget, 0, 0.0)
     kept = (*BUDGET, "created_at", "updated_at")
     return {"budget_id": budget.id, **{name: value for name, value in shown.items() if name in kept}}
 
 
 def organization_shape(organization: Holder, spent: int, now: float) -> dict[str, Any]:
+    """An organization in LiteLLM's format."""
     members = [
         {"user_id": member.user, "user_role": member.role, "organization_id": organization.id} for member in organization.terms.members
     ]
@@ -306,6 +322,7 @@ def organization_shape(organization: Holder, spent: int, now: float) -> dict[str
 
 
 def tag_shape(tag: Holder, spent: int, now: float) -> dict[str, Any]:
+    """A tag in LiteLLM's format."""
     shown = terms_shape(tag, spent, now)
     unfit = ("tags", "organization_id", "store_prompts_in_spend_logs", "blocked", "metadata")
     kept = {name: value for name, value in shown.items() if name not in unfit}
@@ -313,6 +330,7 @@ def tag_shape(tag: Holder, spent: int, now: float) -> dict[str, Any]:
 
 
 def user_shape(user: Holder, spent: int, now: float) -> dict[str, Any]:
+    """A user in LiteLLM's format."""
     return {
         "user_id": user.id,
         "user_alias": user.name or None,

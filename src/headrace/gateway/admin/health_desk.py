@@ -23,12 +23,14 @@ _WHERE: Final[Mapping[str, str]] = {
     "rpm": "rpm",
     "tpm": "tpm",
 }
-"""What of a deployment's parameters is told with what a check found of it, and under which word."""
+"""Parameters of a deployment that are shown with its check, and the names they are shown under."""
 MOST: Final = 1000
 """Groups whose latest result is kept."""
 
 
 class HealthDesk:
+    """Handlers of `/health…`."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._asking = asyncio.Lock()
@@ -70,7 +72,7 @@ class HealthDesk:
         return {**lists, **{f"{name}_count": len(side) for name, side in sides.items()}}
 
     def _row(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        """What a check found of a deployment, with where it is."""
+        """The result of a deployment's check, with the parameters that say where it is."""
         known = self._counter.router.get_deployment(found["model_id"])
         params = {} if known is None else shown(known.litellm_params)
         return {**shown(found), **{_WHERE[name]: params[name] for name in _WHERE if name in params}}

@@ -61,6 +61,8 @@ def reset(terms: Terms, spend: Any, now: float) -> Terms:
 
 
 class KeyDesk:
+    """Handlers of `/key/…`."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
 
@@ -84,6 +86,7 @@ class KeyDesk:
         }
 
     async def generate(self, question: Question) -> Any:
+        """Create a virtual key; the response includes its token."""
         return await self.made(self._counter.standing.new_key(question.body))
 
     async def made(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +110,7 @@ class KeyDesk:
         return {**await self._counter.shown(key, key_shape), "key": token}
 
     async def update(self, question: Question) -> Any:
+        """Change a key; omitted fields stay."""
         body = question.body
         check_names(body, (*TERMS, *OWN))
         hash = _named(body.get("key"))
@@ -143,6 +147,7 @@ class KeyDesk:
         return await self._counter.change(work, "such key")
 
     async def delete(self, question: Question) -> Any:
+        """Delete keys, by token, token hash or alias."""
         names = texts("keys", question.body.get("keys") or [])
         aliases = texts("key_aliases", question.body.get("key_aliases") or [])
         if not names and not aliases:
@@ -241,6 +246,7 @@ class KeyDesk:
         return await self._with_token(key, token)
 
     async def reset_spend(self, question: Question) -> Any:
+        """Reset the spend of a key. The ledger keeps its calls."""
         now = self._counter.clock()
         spend, hash = question.body.get("reset_to", 0), _named(question.part)
         before = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))

@@ -18,6 +18,8 @@ _ADDED: Final = (OWN.budget, OWN.duration)
 
 
 class MemberDesk:
+    """Handlers of the members of teams."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._teams = People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)

@@ -49,6 +49,8 @@ def checked(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ModelDesk:
+    """Handlers of `/model/…`, and the deployments that were added at run time."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._revision = 0
@@ -73,6 +75,7 @@ class ModelDesk:
     # ---- changes
 
     async def new(self, question: Question) -> Any:
+        """Add a deployment, for all processes and across restarts."""
         entry = checked(question.body)
         id = entry["model_info"]["id"]
         if id in self._counter.router.get_model_ids():
@@ -94,6 +97,7 @@ class ModelDesk:
         return self._row(id, entry)
 
     async def delete(self, question: Question) -> Any:
+        """Delete a deployment that was added at run time."""
         id = self._kept(question.body.get("id"))
         await self._counter.database.write(lambda connection: _written(connection, id, self._entries[id], deleted=True))
         self._drop(id)
@@ -138,6 +142,7 @@ class ModelDesk:
                 log.warning("cannot check for changed models: the database does not respond (%s)", error)
 
     async def refresh(self) -> None:
+        """Apply changes by other processes once."""
         since = self._revision
         if await self._counter.database.read(lambda connection: revision(connection, WHAT)) != since:
             for id, entry, deleted, number in await self._counter.database.read(lambda connection: _changed(connection, since)):
@@ -185,6 +190,7 @@ class ModelDesk:
         return {"model_name": deployment.group, "litellm_params": shown(deployment.litellm_params), "model_info": info}
 
     async def groups(self, question: Question) -> Any:
+        """The model groups that the caller may see, with their facts and limits."""
         wanted = question.query.get("model_group")
         groups: dict[str, list[Deployment]] = {}
         for deployment in self._seen(question):

@@ -23,12 +23,16 @@ _MEMBER: Final = ("role", "user_id", "user_email")
 
 
 class _Organizations(People):
+    """Operations on organizations."""
+
     def changed(self, holder: Holder, body: Mapping[str, Any]) -> Holder:
         """`organization_id` names the organization itself, not one above it."""
         return super().changed(holder, {name: value for name, value in body.items() if name != self.id})
 
 
 class OrganizationDesk:
+    """Handlers of `/organization/…`."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._all = _Organizations(counter, Kind.ORGANIZATION, "organization_id", "organization_alias", organization_shape)
@@ -55,6 +59,7 @@ class OrganizationDesk:
         return await self._shown(await self._all.make(question.body))
 
     async def update(self, question: Question) -> Any:
+        """Change an organization; omitted fields stay."""
         check_names(question.body, ORGANIZATION)
         said = question.body
         return await self._shown(await self._all.change(said.get("organization_id"), lambda one: self._all.changed(one, said)))
@@ -113,6 +118,7 @@ class OrganizationDesk:
     # ---- members
 
     async def member_add(self, question: Question) -> Any:
+        """Add a `member` or several to an organization."""
         body = question.body
         check_names(body, ("organization_id", "member", *_MEMBER))
         given = body.get("member") or {name: body[name] for name in _MEMBER if name in body}
@@ -128,6 +134,7 @@ class OrganizationDesk:
         }
 
     async def member_update(self, question: Question) -> Any:
+        """Change the role of a member."""
         check_names(question.body, ("organization_id", *_MEMBER))
         member = await self._member(question.body)
         changed = await self._changed(
@@ -136,6 +143,7 @@ class OrganizationDesk:
         return {"organization_id": changed.id, "user_id": member.user, "user_role": member.role}
 
     async def member_delete(self, question: Question) -> Any:
+        """Remove a member from an organization."""
         check_names(question.body, ("organization_id", "user_id", "user_email"))
         member = await self._member(question.body)
         changed = await self._changed(question, lambda had: tuple([one for one in _with(had, member) if one.user != member.user]))

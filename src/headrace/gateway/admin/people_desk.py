@@ -78,6 +78,7 @@ class People:
         self.shape = shape
 
     async def make(self, body: Mapping[str, Any], terms: Terms = Terms()) -> Holder:  # noqa: B008 - frozen
+        """Create a holder from a body. Raises BadRequestError if the id is taken or a field is invalid."""
         now = self.counter.clock()
         id = text(self.id, body[self.id]) if body.get(self.id) else str(uuid.uuid4())
         holder = self.changed(Holder(kind=self.kind, id=id, terms=terms, created=now, updated=now), body)
@@ -90,6 +91,7 @@ class People:
         return await self.counter.change(put, self.kind.value)
 
     def changed(self, holder: Holder, body: Mapping[str, Any]) -> Holder:
+        """A holder with the fields of a body applied."""
         now = self.counter.clock()
         terms = terms_of(body, holder.terms, now)
         if body.get("spend") is not None and holder.revision:
@@ -99,6 +101,7 @@ class People:
         return replace(holder, terms=terms, name=name, blocked=blocked, updated=now)
 
     async def change(self, id: Any, how: Callable[[Holder], Holder]) -> Holder:
+        """Change a stored holder. Raises a refusal with status 404."""
         named, now = text(self.id, id), self.counter.clock()
 
         def work(connection: Connection) -> Holder | None:
@@ -107,6 +110,7 @@ class People:
         return await self.counter.change(work, f"{self.kind.value} {named!r}")
 
     async def find(self, id: Any) -> Holder:
+        """A stored holder. Raises a refusal with status 404."""
         named = text(self.id, id)
         holder = await self.counter.database.read(lambda connection: table.get(connection, self.kind, named))
         if holder is None:
@@ -134,6 +138,7 @@ class People:
         return gone
 
     async def keys_of(self, id: str) -> list[dict[str, Any]]:
+        """The keys of a team or user, in LiteLLM's format."""
         keys = await self.counter.database.read(lambda connection: table.listed(connection, Kind.KEY, {self.kind.value: id}))
         return await self.counter.all_shown(keys, key_shape)
 
@@ -142,6 +147,8 @@ class People:
 
 
 class TeamDesk:
+    """Handlers of `/team/…`."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._teams = People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
@@ -164,6 +171,7 @@ class TeamDesk:
         return await self._counter.shown(team, team_shape)
 
     async def new(self, question: Question) -> Any:
+        """Create a team. Its terms apply to all its keys."""
         body = question.body
         check_names(body, TEAM)
         users = await self._users.all()
@@ -171,6 +179,7 @@ class TeamDesk:
         return await self._shown(await self._teams.make(body, Terms(members=members, each_member=_each(None, body))))
 
     async def update(self, question: Question) -> Any:
+        """Change a team; omitted fields stay."""
         check_names(question.body, TEAM)
         body = question.body
 
@@ -182,11 +191,13 @@ class TeamDesk:
         return {"team_id": team.id, "data": await self._shown(team)}
 
     async def delete(self, question: Question) -> Any:
+        """Delete teams with their keys."""
         ids = texts("team_ids", question.body.get("team_ids"))
         gone = await self._teams.remove(ids)
         return {"deleted_teams": list(ids), "deleted_keys": sum(one.kind is Kind.KEY for one in gone)}
 
     async def info(self, question: Question) -> Any:
+        """A team, by default the caller's own; with its keys for those who may see everything."""
         id = question.query.get("team_id") or question.caller.team
         if not question.sees_all and id != question.caller.team:
             raise not_found(f"team {id!r}")
@@ -196,6 +207,7 @@ class TeamDesk:
         return {"team_id": team.id, "team_info": await self._shown(team), "keys": keys, "team_memberships": members}
 
     async def page(self, question: Question) -> Any:
+        """The teams with their keys, filtered by the query."""
         teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
         keys: dict[str, list[Holder]] = defaultdict(list)
         for key in await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY)) if teams else ():
@@ -270,6 +282,8 @@ def _without(had: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class UserDesk:
+    """Handlers of `/user/…`."""
+
     def __init__(self, counter: Counter, keys: KeyDesk) -> None:
         self._counter = counter
         self._keys = keys
@@ -313,6 +327,7 @@ class UserDesk:
         await self._teams.change(team, how)
 
     async def update(self, question: Question) -> Any:
+        """Change a user; omitted fields stay."""
         check_names(question.body, USER)
         user = await self._users.change(question.body.get("user_id"), lambda user: self._users.changed(user, question.body))
         return {"user_id": user.id, "data": await self._counter.shown(user, user_shape)}
@@ -340,11 +355,13 @@ class UserDesk:
             return {**told, "success": False, "error": error.failure.message, "updated_user": None}
 
     async def delete(self, question: Question) -> Any:
+        """Delete users with their keys."""
         ids = texts("user_ids", question.body.get("user_ids"))
         gone = await self._users.remove(ids)
         return {"deleted_users": list(ids), "deleted_keys": sum(one.kind is Kind.KEY for one in gone)}
 
     async def info(self, question: Question) -> Any:
+        """A user with its keys and teams, by default the caller's own."""
         id = question.query.get("user_id") or question.caller.user
         if not question.sees_all and id != question.caller.user:
             raise not_found(f"user {id!r}")

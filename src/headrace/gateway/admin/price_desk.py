@@ -1,4 +1,4 @@
-"""Prices at the desk: what is known of a model, and what calls of it would cost."""
+"""Prices in the admin API: the known facts about a model, and cost estimates for calls of it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _MOST: Final = 10**12
 
 
 class PriceDesk:
+    """Handlers of model facts and cost estimates."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
 
@@ -27,15 +29,16 @@ class PriceDesk:
         }
 
     async def info(self, question: Question) -> Any:
-        """What the catalogue knows of a `model`: of one that is served here, or of any other."""
+        """The known facts about a `model`, whether it is served here or not."""
         name, whose = text("model", question.query.get("model")), question.query.get("custom_llm_provider")
         deployment = self._counter.behind(question, name)
         known = get_model_info(name if deployment is None else deployment.priced_as, whose)
         return {"model": name, "custom_llm_provider": known.get("litellm_provider"), "model_info": known}
 
     async def estimate(self, question: Question) -> Any:
-        """What a call of a `model` with so many tokens would cost, and so many of them a day or a month. Tokens of a cache are among those
-        of the input, tokens of reasoning among those of the output.
+        """The estimated cost of a call of a `model` with these token counts, and of so many calls per day or month.
+
+        Input tokens include cached ones, output tokens include reasoning.
         """
         body = question.body
         check_names(body, ("model", *_TOKENS, *_TIMES))
@@ -55,7 +58,7 @@ class PriceDesk:
 
 
 def _costs(rates: Rates, tokens: Mapping[str, int]) -> dict[str, int]:
-    """Nano-dollars by the part of a call, under the beginning of LiteLLM's words for it."""
+    """Nano-dollars by part of a call, under the prefix that LiteLLM's field names have for it. Raises BadRequestError."""
     read, written, thought = tokens["cache_read_input_tokens"], tokens["cache_creation_input_tokens"], tokens["reasoning_tokens"]
     plain, said = tokens["input_tokens"] - read - written, tokens["output_tokens"] - thought
     if plain < 0 or said < 0:

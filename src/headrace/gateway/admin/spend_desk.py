@@ -23,6 +23,8 @@ MOST: Final = 10_000
 
 
 class SpendDesk:
+    """Handlers of `/spend/…` and `/global/…`."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._calls = Calls(counter)
@@ -56,6 +58,7 @@ class SpendDesk:
         return await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :most", most=MOST), content=_names_one(question))
 
     async def pages(self, question: Question) -> Any:
+        """The calls page by page, latest first."""
         where = await self._calls.where(question)
         page = page_of(question.query, 50)
         total = await self._calls.scalar(query("count(*)", where))
@@ -86,9 +89,11 @@ class SpendDesk:
     # ---- sums
 
     async def keys(self, question: Question) -> Any:
+        """The keys with their spend, highest first."""
         return await self._holders(Kind.KEY, question, key_shape)
 
     async def users(self, question: Question) -> Any:
+        """The users with their spend, highest first."""
         return await self._holders(Kind.USER, question, user_shape)
 
     async def _holders(self, kind: Kind, question: Question, shape: Any) -> list[dict[str, Any]]:
@@ -99,10 +104,12 @@ class SpendDesk:
         return sorted(shown, key=lambda one: -one["spend"])
 
     async def tags(self, question: Question) -> Any:
+        """Calls and spend by tag, highest spend first."""
         found = await self._tags(question)
         return [{"individual_request_tag": tag, "log_count": count, "total_spend": dollars(cost)} for tag, (count, cost) in found]
 
     async def global_tags(self, question: Question) -> Any:
+        """Calls and spend by tag, highest spend first, under `spend_per_tag`."""
         found = await self._tags(question)
         return {"spend_per_tag": [{"name": tag, "log_count": count, "spend": dollars(cost)} for tag, (count, cost) in found]}
 
@@ -116,23 +123,28 @@ class SpendDesk:
         return sorted(((tag, (count, cost)) for tag, (count, cost) in found.items()), key=lambda one: -one[1][1])
 
     async def tag_names(self, question: Question) -> Any:
+        """All tags that calls carried."""
         return {"tag_names": sorted(tag for tag, _ in await self._tags(question))}
 
     async def customers(self, question: Question) -> Any:
+        """All end users that calls named."""
         rows = await self._calls.grouped(["customer"], [*await self._calls.where(question), ("customer <> ''", {})])
         return {"end_users": sorted(row["customer"] for row in rows)}
 
     async def all(self, question: Question) -> Any:
+        """The total spend, and the budget of all calls."""
         total = await self._calls.scalar(query("sum(cost)", await self._calls.where(question)))
         together = self._counter.standing.together.budget
         return {"spend": dollars(total), "max_budget": None if together is None else dollars(together)}
 
     async def days(self, question: Question) -> Any:
+        """Spend per day, by default of the last 30 days."""
         where = await self._calls.where(question, days=30)
         rows = await self._calls.grouped([self._calls.day], where)
         return [{"date": date_of(row["day"]), "spend": dollars(row["cost"])} for row in sorted(rows, key=lambda row: row["day"])]
 
     async def activity(self, question: Question) -> Any:
+        """Calls and tokens per day, by default of the last 30 days."""
         rows = sorted(await self._calls.grouped([self._calls.day], await self._calls.where(question, days=30)), key=lambda row: row["day"])
         daily = [{"date": date_of(row["day"]), "api_requests": row["calls"], "total_tokens": row["tokens"]} for row in rows]
         return {
@@ -142,6 +154,7 @@ class SpendDesk:
         }
 
     async def dear_keys(self, question: Question) -> Any:
+        """The keys with the highest spend, by default of the last 30 days."""
         rows = await self._dearest(["key", "name"], question)
         hashes = await self._calls.hashes(rows)
         return [
@@ -150,9 +163,11 @@ class SpendDesk:
         ]
 
     async def models(self, question: Question) -> Any:
+        """The models with the highest spend, by default of the last 30 days."""
         return [{"model": row["served"], "total_spend": dollars(row["cost"])} for row in await self._dearest(["served"], question)]
 
     async def providers(self, question: Question) -> Any:
+        """The providers with the highest spend, by default of the last 30 days."""
         return [{"provider": row["provider"], "spend": dollars(row["cost"])} for row in await self._dearest(["provider"], question)]
 
     async def _dearest(self, by: list[str], question: Question) -> list[Row]:
@@ -160,6 +175,7 @@ class SpendDesk:
         return sorted(rows, key=lambda row: -row["cost"])[: number_of(question.query, "limit", 100)]
 
     async def teams(self, question: Question) -> Any:
+        """Spend per day and team, by default of the last 30 days."""
         rows = await self._calls.grouped([self._calls.day, "team"], await self._calls.where(question, days=30))
         daily: dict[int, dict[str, Any]] = {}
         total: dict[str, int] = defaultdict(int)

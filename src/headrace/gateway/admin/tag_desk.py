@@ -19,6 +19,8 @@ TAG: Final = ("name", "description", "models", "budget_id", *BUDGET, "model_rpm_
 
 
 class TagDesk:
+    """Handlers of `/tag/…`."""
+
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._calls = Calls(counter)
@@ -41,6 +43,7 @@ class TagDesk:
         return await self._told(await self._tags.make(question.body), "made")
 
     async def update(self, question: Question) -> Any:
+        """Change a tag; omitted fields stay."""
         how = question.body
         check_names(how, TAG)
         return await self._told(await self._tags.change(how.get("name"), lambda tag: self._tags.changed(tag, how)), "changed")
@@ -62,6 +65,7 @@ class TagDesk:
         return {"message": f"tag {name!r} is deleted"}
 
     async def info(self, question: Question) -> Any:
+        """The named tags."""
         names = texts("names", question.body.get("names"))
         found = {one.id: one for one in await self._tags.all() if one.id in names}
         if missing := [name for name in names if name not in found]:

@@ -101,7 +101,7 @@ class Pipeline:
         """Requests and responses of this turn of the event loop."""
         self._turning = False
         self.under_way = 0
-        """Requests that have arrived and are not answered yet. Connections count down."""
+        """Requests that have arrived and have no response yet. Connections count it down."""
         self._done: list[tuple[Seen, Observed | Plain, FastCall, bytes]] = []
         self._standing: tuple[Any, bytes] = None, b""
         self.connections: set[ClientConnection] = set()
@@ -122,6 +122,7 @@ class Pipeline:
         return self._app.settings
 
     def knows(self, key: bytes) -> bool:
+        """Whether a head was parsed before, even if it is not for the fast path."""
         return key in self._heads
 
     def head(self, key: bytes) -> Head | None:
@@ -146,7 +147,7 @@ class Pipeline:
     # ---- requests ----------------------------------------------------------------------------------------------------
 
     def submit(self, head: Head, data: bytes, begin: int, caller: ClientConnection) -> None:
-        """Take a complete request: it prepared on the fast or the slow path in this turn of the event loop.
+        """Take a complete request: it starts on the fast or the slow path in this turn of the event loop.
 
         begin: the body's offset in `data`.
         """
@@ -160,7 +161,7 @@ class Pipeline:
         self._soon()
 
     def _soon(self) -> None:
-        """Run a turn: at the end of this turn of the event loop, or at once if no other request is under way."""
+        """Run a turn: at the end of this turn of the event loop, or at once if no other request is in flight."""
         if self.under_way == 1:
             self._turn()
         elif not self._turning:
@@ -270,6 +271,7 @@ class Pipeline:
     # ---- reporting ---------------------------------------------------------------------------------------------------
 
     def count(self, *observed: Observed) -> None:
+        """Report calls to the metrics, one by one."""
         for tell in self._counts or ():
             for one in observed:
                 _tell(tell, one)
@@ -292,6 +294,7 @@ class Pipeline:
         return self._standing[1]
 
     def remember(self, seen: Seen) -> None:
+        """Record a call at once, outside a batch."""
         self._app.watch.append(seen.record, seen.decision)
 
     def over(self, seen: Seen, observed: Observed | Plain, call: FastCall, answer: bytes) -> None:

@@ -211,6 +211,7 @@ class Stream(FastCall):
         self._caller.answered()
 
     def left(self) -> None:
+        """The client has disconnected."""
         begun = self._begun
         if self._over:
             return

@@ -24,6 +24,7 @@ What is counted is a holder of kind `gateway` whose id is this with the length o
 
 
 def id_of(whose: str, terms: Terms) -> str:
+    """The id of the holder for a budget with this period."""
     return whose if terms.budget_duration is None else f"{whose}/{terms.budget_duration}"
 
 

@@ -31,6 +31,7 @@ class Failures:
         return 0.0 if paid is None else max(0.0, paid - now - (BURST - 1) * EVERY)
 
     def failed(self, address: str, now: float) -> None:
+        """Count a failure of that address."""
         self._paid_until[address] = max(now, self._paid_until.pop(address, now)) + EVERY
         while len(self._paid_until) > MOST:
             self._paid_until.popitem(last=False)

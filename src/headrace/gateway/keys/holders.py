@@ -17,6 +17,8 @@ from headrace.limits.money import budget_of
 
 
 class Kind(enum.Enum):
+    """The kinds of holders."""
+
     KEY = "key"
     TEAM = "team"
     USER = "user"
@@ -200,11 +202,13 @@ class Holder(Struct, frozen=True, kw_only=True):
         return scope_of(self.kind, self.id)
 
     def row(self) -> dict[str, Any]:
+        """The holder as a row of the table `holders`."""
         row = {name: getattr(self, name) for name in self.__struct_fields__}
         return {**row, "kind": self.kind.value, "terms": msgspec.json.encode(self.terms).decode()}
 
 
 def of_row(row: Mapping[str, Any]) -> Holder:
+    """The holder in a row of the table `holders`."""
     said = {"kind": Kind(row["kind"]), "terms": msgspec.json.decode(row["terms"], type=Terms)}
     return Holder(**{**row, **said, "blocked": bool(row["blocked"]), "deleted": bool(row["deleted"])})
 

@@ -124,6 +124,7 @@ class Keyring:
         return known.caller
 
     def administrator(self) -> Caller | None:
+        """The caller with the master key, if it is cached."""
         return self._remembered(MASTER)
 
     async def find_administrator(self) -> Caller:
@@ -438,6 +439,7 @@ class Keyring:
             await asyncio.sleep(LOOK)
 
     async def refresh(self) -> None:
+        """Apply changes by other processes once, and remove limits that are no longer needed."""
         self._clear()
         revision = self._revision
         if await self._database.read(lambda connection: table.revision(connection, table.WHAT)) == revision:
@@ -468,6 +470,7 @@ class Keyring:
 
 
 def budget_scope(kind: Kind, id: str, began: float) -> str:
+    """The name of the scope for one budget period."""
     whose = f"{kind.value}:{id}" if kind in (Kind.MODEL, Kind.MEMBER) else scope_of(kind, id)
     return f"{whose}:{began:.0f}"
 

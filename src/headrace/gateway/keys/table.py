@@ -53,6 +53,7 @@ def next_revision(connection: Connection, what: str) -> int:
 
 
 def revision(connection: Connection, what: str) -> int:
+    """The latest revision number."""
     return connection.scalar("SELECT revision FROM revisions WHERE what = :what", what=what) or 0
 
 
@@ -63,14 +64,17 @@ def changed(connection: Connection, since: int) -> list[tuple[Kind, str, int, bo
 
 
 def by_hash(connection: Connection, hash: str) -> Holder | None:
+    """The key with this token hash, or with it as its former one."""
     return _one(connection, "(hash = :hash OR former = :hash)", hash=hash)
 
 
 def get(connection: Connection, kind: Kind, id: str) -> Holder | None:
+    """The holder of that kind and id, unless deleted."""
     return _one(connection, "kind = :kind AND id = :id", kind=kind.value, id=id)
 
 
 def by_name(connection: Connection, kind: Kind, name: str) -> Holder | None:
+    """The holder of that kind and name, unless deleted."""
     return _one(connection, "kind = :kind AND name = :name", kind=kind.value, name=name)
 
 
@@ -111,6 +115,7 @@ def having(connection: Connection, kind: Kind, term: Literal["budget_id", "organ
 
 
 def count(connection: Connection, kind: Kind, where: Where = NOWHERE) -> int:
+    """How many holders of a kind match."""
     return connection.scalar(f"SELECT count(*) FROM holders {_where(where)}", kind=kind.value, **where) or 0
 
 

@@ -67,6 +67,7 @@ class Batches:
         self._clock = clock
 
     async def run(self) -> None:
+        """Poll and bill until cancelled."""
         while True:
             try:
                 await self.round()
@@ -230,6 +231,7 @@ class Sum(Struct):
     """Nano-dollars; None if no price is known."""
 
     def plus(self, bill: Bill, prices: Prices | None) -> Sum:
+        """Add the usage and cost of one call."""
         for name, count in msgspec.to_builtins(bill).items():
             self.used[name] = self.used.get(name, 0) + count
         if prices is not None:

@@ -89,6 +89,7 @@ def _step(database: Database, path: Path) -> Folded:
 
 
 def tell(path: Path, step: Folded) -> None:
+    """Log what was wrong with a journal."""
     if step.broken:
         log.warning("%s: skipped %d incomplete lines, of calls whose response was never completed", path.name, step.broken)
 

@@ -27,6 +27,7 @@ _decode: Final = msgspec.json.Decoder(Record).decode
 
 
 def framed(record: Record) -> bytes:
+    """The line of a record."""
     said = _encode(record)
     return b"%08x%b\n" % (crc32(said), said)
 

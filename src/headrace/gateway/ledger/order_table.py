@@ -32,10 +32,12 @@ def hasten(connection: Connection, deployment: str, id: str, now: float) -> bool
 
 
 def is_there(connection: Connection, deployment: str, id: str) -> bool:
+    """Whether it is registered for billing."""
     return bool(connection.scalar(f"SELECT count(*) FROM batches WHERE {_SAME}", deployment=deployment, id=id))
 
 
 def any_due(connection: Connection, now: float) -> bool:
+    """Whether any is due to be polled."""
     return bool(connection.scalar("SELECT count(*) FROM batches WHERE NOT billed AND look <= :now", now=now))
 
 

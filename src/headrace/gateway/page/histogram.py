@@ -22,6 +22,7 @@ class Histogram:
         self.counts: Counter[int] = Counter()
 
     def add(self, seconds: Iterable[float]) -> None:
+        """Count values in seconds."""
         self.counts.update([0 if each <= LEAST else round(STEPS * math.log2(each / LEAST)) for each in seconds])
 
     def quantile(self, share: float) -> float | None:
@@ -35,6 +36,7 @@ class Histogram:
 
 
 def total(parts: Iterable[Histogram]) -> Histogram:
+    """The sum of several histograms."""
     whole = Histogram()
     for part in parts:
         whole.counts.update(part.counts)

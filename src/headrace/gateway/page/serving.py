@@ -38,6 +38,7 @@ class Page(Struct, frozen=True, eq=False):
     """Returns Unix seconds."""
 
     def serves(self, asked: Asked) -> bool:
+        """Whether a request is for the dashboard page."""
         return asked.method == "GET" and (asked.path == "/" or asked.path.startswith("/ui/"))
 
     async def answer(self, asked: Asked, admit: Callable[[Asked], Awaitable[Caller]]) -> Shown:

@@ -48,6 +48,7 @@ class Slot(Struct, eq=False):
     total: Histogram = msgspec.field(default_factory=Histogram)
 
     def count(self, records: Sequence[Record]) -> None:
+        """Add calls to the slot."""
         outcomes = [record.outcome for record in records]
         self.calls += len(records)
         self.failed += outcomes.count(Outcome.FAILED)
@@ -88,6 +89,7 @@ class Watch:
         """Deployments whose key was refused, and when that was last logged."""
 
     def append(self, record: Record, decision: Mapping[str, Any] | None = None) -> None:
+        """Write a call to the ledger, and take it in."""
         self._ledger.append(record)
         self.see((Seen(record, decision),))
 
@@ -107,6 +109,7 @@ class Watch:
             self._count()
 
     def hear(self, event: Event) -> None:
+        """Take an event of the Router: calls that are queued, and refused keys of deployments."""
         if event.kind == "queued":
             self._lines.setdefault(event.group, {})[event.call] = (event.tenant, event.at)
         elif line := self._lines.get(event.group):
