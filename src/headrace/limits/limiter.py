@@ -104,7 +104,7 @@ class Limiter:
         with self._lock:
             self._roster.scopes.pop(scope, None)
 
-    # ---- reserving ------
+    # ---- reserving
 
     async def reserve(self, ask: Ask, clock: Clock) -> Reservation:
         """A reservation for one call, as soon as it fits. Waits by the caller's own clock.
@@ -340,7 +340,7 @@ class Limiter:
                 return None
             return no_room(reservation.deployment, account.spent(costs, now), binding, at - now)
 
-    # ---- pausing deployments --------
+    # ---- pausing deployments
 
     def pause(self, deployment: str, until: float, now: float) -> None:
         """Send nothing to one deployment before `until`, replacing any earlier pause; others of its account continue."""

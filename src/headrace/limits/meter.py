@@ -103,7 +103,7 @@ class Meter:
             for window in profile.windows:
                 self.watch(window)
 
-    # ---- amounts ---------
+    # ---- amounts
 
     @property
     def margin(self) -> float:

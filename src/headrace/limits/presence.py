@@ -79,7 +79,7 @@ class Presence:
             quota = self._quotas[account] = Quota(account, tag_of(account.name))
         return quota
 
-    # ---- heartbeats --
+    # ---- heartbeats
 
     def begin(self, now: float) -> None:
         """Start to report, at the first call."""

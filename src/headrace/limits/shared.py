@@ -374,7 +374,7 @@ class SharedLimiter(Limiter):
             if wait > 0:
                 self._store.post(closing(self.presence.quota(account).tag, wait))
 
-    # ---- cooldowns -----------
+    # ---- cooldowns
 
     def _rest_as_told(self, quota: Quota, rests: Mapping[str, float], now: float) -> None:
         """Apply cooldowns of deployments that other processes reported, until one of them ends."""

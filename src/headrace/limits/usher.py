@@ -348,7 +348,7 @@ class Usher:
         group.closed_until = at  # no call fits anywhere
         return at
 
-    # ---- matching ---------------------------------------
+    # ---- matching
 
     def match(self, group: Group, now: float) -> None:
         """Serve all calls that can be served now, and determine when to match again."""

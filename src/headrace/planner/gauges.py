@@ -102,7 +102,7 @@ class Gauges:
             self._slices = [_joined(*self._slices[at : at + 2]) for at in range(0, len(self._slices), 2)]
             self._width *= 2
 
-    # ---- results -----
+    # ---- results
 
     def limits(self, until: float) -> tuple[LimitUse, ...]:
         """Every limit with its use up to second `until`."""

@@ -267,7 +267,7 @@ class Simulation:
         if self._progress is not None and self._ended % 2000 == 0:
             self._progress(self._ended, self._finish)
 
-    # ---- sampling --------
+    # ---- sampling
 
     def typical(self, group: str) -> Ask:
         """A call of the average size of recent ones, to find out what holds them back."""

@@ -87,7 +87,7 @@ class Fleet:
         return _account(self.members[id]) or id
 
     def rests(self, member: Member, until: float) -> None:
-        """Put the member into cooldown until then, unless it is woken before."""
+        """Note that the member is in cooldown until then, unless it is woken before."""
         self._resting[member.deployment.id] = member
         self._restless_until = max(self._restless_until, until)
 

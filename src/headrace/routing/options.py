@@ -34,7 +34,7 @@ class RouterOptions(TypedDict, total=False):
     """Retries by kind of failure: `{"TimeoutErrorRetries": 3, "AuthenticationErrorRetries": 0}`, or an object with such
     attributes."""
     model_group_retry_policy: Mapping[str, Any] | None
-    """The same for single groups."""
+    """`retry_policy` by model group."""
     retry_after: float | None
     """Seconds that every retry waits at least."""
     retry_budget: float | None
@@ -46,15 +46,20 @@ class RouterOptions(TypedDict, total=False):
     timeout: Any
     """Seconds for an attempt, or `Timeouts`."""
     stream_timeout: float | None
+    """Seconds that a streamed call may wait for its first chunk, and between two chunks. Default: `timeout`."""
     stream_failover: bool | None
     """Whether a streamed chat that breaks off is continued by another deployment that can continue a partial response.
     Default: True."""
     fallbacks: Any
     """`[{"group": ["other"]}]`; "*" stands for every group without fallbacks of its own."""
     context_window_fallbacks: Any
+    """Fallbacks for a prompt that is too long for its group; where there are none, `fallbacks` apply."""
     content_policy_fallbacks: Any
+    """Fallbacks for content that the provider refuses; where there are none, `fallbacks` apply."""
     default_fallbacks: Sequence[str] | None
+    """Fallbacks of every group, tried last."""
     max_fallbacks: int | None
+    """Most groups that one call falls back to. Default: 5."""
     model_group_alias: Mapping[str, Any] | None
     """`{"alias": "group"}`, or `{"alias": {"model": "group", "hidden": True}}`."""
     routing_strategy: Any
@@ -71,8 +76,9 @@ class RouterOptions(TypedDict, total=False):
     allowed_fails: int | None
     """Consecutive failures tolerated before a cooldown."""
     allowed_fails_policy: Any
-    """The same by kind of failure: `{"InternalServerErrorAllowedFails": 5}`."""
+    """`allowed_fails` by kind of failure: `{"InternalServerErrorAllowedFails": 5}`."""
     disable_cooldowns: bool | None
+    """Whether failing deployments stay in use."""
     panic_threshold: float | None
     """Minimum share of a group that is not in cooldown. With fewer, and no room on those, deployments in cooldown are
     tried early. Default: 0.2."""
@@ -82,16 +88,17 @@ class RouterOptions(TypedDict, total=False):
     """Whether calls avoid a deployment whose check failed. Default: True. Given alone, as in litellm, it also starts
     checks every five minutes."""
     health_check_staleness_threshold: float | None
-    """Seconds for which they do. Default: twice the interval."""
+    """Seconds for which a failed check keeps calls away. Default: twice the interval."""
     health_check_ignore_transient_errors: bool | None
     """Whether a check that timed out or met a rate limit is ignored."""
     background_health_check_model_groups: Sequence[str] | None
-    """The groups that are checked."""
+    """The groups that health checks cover; by default all."""
     max_wait: float | None
     """Seconds that a call may wait in the queue."""
     max_queue: int | None
     """Calls that may wait in the queue of one group."""
     default_priority: int | None
+    """`priority` of calls that give none: 0 interactive, 1 normal, 2 batch."""
     default_max_parallel_requests: int | None
     """Most concurrent calls to a deployment that has neither `max_parallel_requests` nor `rpm` nor `tpm`."""
     default_litellm_params: Mapping[str, Any] | None
@@ -99,7 +106,9 @@ class RouterOptions(TypedDict, total=False):
     enable_pre_call_checks: bool | None
     """Skip deployments whose context window is known to be too small for the prompt."""
     enable_tag_filtering: bool | None
+    """Whether calls are served only by deployments that match their tags."""
     tag_filtering_match_any: bool | None
+    """Whether one tag in common is enough; otherwise a deployment must have all tags of a call. Default: True."""
     tag_routing_prefix: str | None
     """A prefix that is removed from a call's tags."""
     ignore_invalid_deployments: bool | None
@@ -111,28 +120,31 @@ class RouterOptions(TypedDict, total=False):
     """litellm's: "prompt_caching", "session_affinity" and "deployment_affinity" prefer the deployment that served the
     same conversation, session or caller before."""
     model_group_affinity_config: Mapping[str, Sequence[str]] | None
-    """The same for single groups."""
+    """`optional_pre_call_checks` by model group."""
     deployment_affinity_ttl_seconds: float | None
-    """Seconds for which that is remembered."""
+    """Seconds for which the deployment that served a conversation, session or caller is remembered."""
     provider_budget_config: Mapping[str, Any] | None
     """Budgets in dollars for all calls to a provider: `{"openai": {"budget_limit": 100, "time_period": "1d"}}`."""
     tag_budget_config: Mapping[str, Any] | None
-    """Budgets for all calls with a tag, in the same form."""
+    """Budgets for all calls with a tag, in the form of `provider_budget_config`."""
     redis_url: str | None
     """The store through which processes share their limits: `redis://:password@host:6379/0`, or `rediss://`,
     `valkey://`, `unix://`, `redis+sentinel://host,host/service`, `redis+cluster://host,host`. `os.environ/NAME` stands
     for a variable, here and below."""
     redis_host: str | None
-    """The same in parts."""
+    """Host of the store, in place of `redis_url`."""
     redis_port: int | str | None
+    """Port of `redis_host`."""
     redis_password: str | None
+    """Password for `redis_host`."""
     redis_db: int | str | None
+    """Database number at `redis_host`."""
     cache: Any
     """A `headrace.Cache`, which answers repeated requests."""
     cache_responses: bool | None
-    """The same with a default cache: in the store of `redis_url`, else in memory."""
+    """Whether responses are cached without giving a `cache`: in the store of `redis_url`, else in memory."""
     cache_kwargs: Mapping[str, Any] | None
-    """Arguments for that `headrace.Cache`."""
+    """Arguments of the `headrace.Cache` that `cache_responses` makes."""
     caching_groups: Sequence[Sequence[str]] | None
     """Groups that share cached responses: `[("gpt", "gpt-cheap")]`."""
     single_flight: bool | None
@@ -140,15 +152,17 @@ class RouterOptions(TypedDict, total=False):
     set_verbose: bool | None
     """Whether the logger `headrace` logs every call, at `debug_level`: "INFO" or "DEBUG"."""
     debug_level: str | None
+    """See `set_verbose`."""
     enable_weighted_failover: bool | None
     """Whether the other deployments of a group are tried before its fallback groups. Always true."""
     fallback_access_check: Check | None
     """An async function of `model`, `request_kwargs` and `llm_router`: whether a call may fall back to that group."""
     fallback_budget_check: Check | None
-    """The same; both must agree."""
+    """Like `fallback_access_check`; both must agree."""
     router_general_settings: Any
     """litellm's: `pass_through_all_models` calls providers directly for models that no group serves."""
     on_event: Hook | None
+    """A function that is called with every `headrace.Event` of the Router's calls."""
 
 
 class Settings(Struct, frozen=True):
