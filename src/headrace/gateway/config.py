@@ -38,7 +38,7 @@ CACHES: Final[Mapping[str, str]] = {"cache": "cache_responses", "cache_params": 
 
 
 PROTECTING: Final[Mapping[str, str]] = {
-    "litellm_settings.prompt_injection_params": "write a guardrail: guardrails, module.Class",
+    "litellm_settings.prompt_injection_params": "write a guardrail of your own, and name it in the section `guardrails` as module.Class",
     "litellm_settings.guardrails": "use the section `guardrails`",
 }
 """Protective settings of LiteLLM's that are not supported, with the replacement. Ignoring them would let more through."""
@@ -380,7 +380,7 @@ def _near(name: str) -> str:
 
     every = sorted({*SECTIONS, "models", *SHORT})
     close = difflib.get_close_matches(name, [*every, *GATEWAYS], 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(every)}"
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(every)}"
 
 
 def check_address(host: str, settings: Settings) -> None:

@@ -100,7 +100,7 @@ def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     model = _model_of(asked, body)
     file = body.pop("file", None)
     if not isinstance(file, tuple):
-        raise BadRequestError("file must be a file of the form")
+        raise BadRequestError("file must be a file part of the form")
     calls = body.get("purpose") == "batch"
     deployment = _keeper(here, BATCHES if calls else FILES, model, calls)
     if calls:

@@ -33,7 +33,7 @@ def filed(operation: Operation) -> Callable[..., Wanted]:
 def _must_be_files(given: Any, name: str) -> None:
     for file in given if isinstance(given, list) else [given]:
         if file is not None and not isinstance(file, tuple):
-            raise BadRequestError(f"{name} must be a file of the form: give its part a filename")
+            raise BadRequestError(f"{name} must be a file part of the form: give it a filename")
 
 
 def heard(operation: Operation) -> Handler:

@@ -88,7 +88,7 @@ class AdminDesk:
     def described(self) -> Iterable[Desired]:
         for path, route in self._routes.items():
             words = WORDS.get(f"/{path.split('/')[1]}/", ()) if "POST" in route.methods else ()
-            what = inspect.getdoc(route.answer) or f"{path.removeprefix('/').replace('/', ', ')}, as LiteLLM has it"
+            what = inspect.getdoc(route.answer) or f"As in LiteLLM's proxy: {path}."
             yield Desired(path.replace("{}", "{part}"), route.methods, what, schemas_of(words))
 
     async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:

@@ -37,9 +37,9 @@ TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked",
 USER: Final = (*TERMS, "user_id", "user_alias", "auto_create_key", "teams", "spend", "key_alias", "duration", "send_invite_email")
 ROLES: Final[Mapping[Role, tuple[str, str]]] = {
     Role.ADMIN: ("Admin", "administers everything"),
-    Role.VIEWER: ("Admin (sees only)", "sees everything, changes nothing, calls no model"),
+    Role.VIEWER: ("Admin (view only)", "sees everything, changes nothing, calls no model"),
     Role.CALLER: ("Internal user", "calls models, and sees what is its own"),
-    Role.ONLOOKER: ("Internal user (sees only)", "sees what is its own, and calls no model"),
+    Role.ONLOOKER: ("Internal user (view only)", "sees what is its own, and calls no model"),
 }
 _ROLES: Final = ("user", "admin")
 MEMBER: Final = ("role", "user_id", "user_email")

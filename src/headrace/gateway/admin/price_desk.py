@@ -62,7 +62,7 @@ def _costs(rates: Rates, tokens: Mapping[str, int]) -> dict[str, int]:
     read, written, thought = tokens["cache_read_input_tokens"], tokens["cache_creation_input_tokens"], tokens["reasoning_tokens"]
     plain, said = tokens["input_tokens"] - read - written, tokens["output_tokens"] - thought
     if plain < 0 or said < 0:
-        raise BadRequestError("input_tokens must hold those of the cache, and output_tokens those of reasoning")
+        raise BadRequestError("input_tokens must include the cached tokens, and output_tokens the reasoning tokens")
     whole = Bill(input=plain, cached=read, cache_write=written, output=said, reasoning=thought)
     prompt, answer = rates.parts(whole)
     parts = {
