@@ -1,4 +1,4 @@
-"""Concurrent identical calls share one.
+"""Request coalescing: concurrent identical calls share one.
 
 A caller that leaves does not affect the others; when all have left, the call is cancelled.
 """

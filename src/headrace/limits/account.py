@@ -41,7 +41,7 @@ OF_OUTPUT: Final = frozenset({Arrival.OUTPUT, Arrival.BOTH, Arrival.LARGER})
 GRAIN: Final = 1 / 64
 """Share of a limit that may be taken before prices are recomputed."""
 MANY: Final = 1e9
-"""A number of calls that any limit has room for."""
+"""Upper bound for the number of calls that a limit has room for."""
 URGENT_MEMORY: Final = 60.0
 """Seconds after an interactive call for which a share of each window is reserved for further ones."""
 
@@ -98,7 +98,7 @@ class Account:
         self.in_flight = 0
         self.deployments: set[str] = set()
         self.held_until = -math.inf
-        """No call is let through before."""
+        """The moment before which no call is admitted."""
         self.urgent_until = -math.inf
         self.tab: Tab | None = None
         """The open tab for its calls, if any."""

@@ -318,7 +318,7 @@ class Blocks:
             block.quota.blocks.pop(block.id, None)
 
     def _amend(self, block: Block, at: float, differences: Sequence[tuple[float, float, float]], patience: float) -> None:
-        """differences: by limit, of the charge, of its flow, and what counts from now on."""
+        """Send corrections of a block. differences: by limit, of the charge, of its flow, and what counts from now on."""
         corrections = []
         for meter, (difference, owed, written) in zip(block.meters, differences, strict=True):
             limit, log, rate = meter.limit, meter._log, meter._pace.rate * block.quota.factor(meter) if meter._pace is not None else 0.0

@@ -76,7 +76,7 @@ class SlidingLog:
         return self.used
 
     def add(self, at: float, cost: float) -> Entry:
-        """Charge `cost`. Threads may deliver slightly out of order; the later moment counts."""
+        """Charge `cost`. Threads may call slightly out of order; the later moment counts."""
         self.used += cost
         last = self._last
         if at < last.at:

@@ -342,7 +342,7 @@ class Learner:
                 meter.state(view.limit if view.limit < ours else None)
 
     def _heed_remaining(self, view: QuotaView, taken: Taken) -> None:
-        """What remains less than our accounting shows is used by other clients: leave them as much."""
+        """If less remains than our accounting shows, other clients use the difference: leave them that much."""
         meter = self._meter_for(view)
         hold = next((hold for hold in taken.holds if hold.meter is meter), None)
         if meter is None or hold is None or view.remaining is None or not view.limit:

@@ -168,7 +168,7 @@ class Quota:
                 meter.elsewhere = 0.0
 
     def saw_money(self, meter: Meter, used: float, now: float) -> None:
-        """used: total in the shared accounting of that limit."""
+        """Update how much money spent elsewhere the shared accounting lacks. used: its total for that limit."""
         if meter in self.outside:
             self.untold[meter] = max(self.untold.get(meter, 0.0), meter._log.current(now) - meter._open - used)
 

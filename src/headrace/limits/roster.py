@@ -23,7 +23,7 @@ from headrace.limits.refusals import nobody
 
 OWN: Final = Profile(accounting="settle", source="our own limits", confidence="documented")
 EXACT: Final = MeterSettings(spread=0.0, short_spread=0.0, kept_for_urgent=0.0, paced=False)
-"""Settings of scopes. No safety margins, because their accounting is ours."""
+"""Settings of scopes: without safety margins, because only headrace counts."""
 
 
 class Place(Struct, frozen=True):

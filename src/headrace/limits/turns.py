@@ -32,7 +32,7 @@ class SharedUsher(Usher):
             self.places[waiting.granted.id] = waiting
 
     def never(self, waiting: Waiting) -> HeadraceError | None:
-        """Without an error for a call that only exceeds the share: it waits for the store."""
+        """As in `Usher`, but None for a call that exceeds only the share: it waits for the store."""
         error = super().never(waiting)
         return None if self.by_share and isinstance(error, NeverFits) else error
 

@@ -282,7 +282,7 @@ class Usher:
 
     @staticmethod
     def _hand_over(group: Group) -> None:
-        """Make another waiter the keeper: the newest, who will wait longest."""
+        """Make another waiter the keeper: the newest, which will wait longest."""
         group.keeper = next(reversed(group.waiters), None)
         group.wake_keeper()
 

@@ -22,7 +22,7 @@ class Wants(Struct, frozen=True):
     unwanted: frozenset[str] = frozenset()
     """Tags that it must not have (`!tag`)."""
     agent: str = ""
-    """`User-Agent: …` of the caller, if metadata contain it."""
+    """`User-Agent: …` of the caller, if the metadata contain it."""
     team: str | None = None
     region: str | None = None
     """litellm's `allowed_model_region`: the prefix of a region's name."""
