@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
 from headrace.calls import CHAT, COMPLETIONS, EMBEDDINGS, EMPTY, Operation
 from headrace.errors import ConfigurationError
-from headrace.fanning import Fanning
+from headrace.fan_out import FanOut
 from headrace.ports import Worlds
 from headrace.routed_keeping import Keeping
 from headrace.routing import router
@@ -126,7 +126,7 @@ def cache_of(**arguments: Any) -> RouterLayer:
         ) from None
 
 
-class Router(router.Router, Fanning, Keeping):
+class Router(router.Router, FanOut, Keeping):
     """Many deployments behind model names: reserves rate limits before sending, balances load, retries and falls back.
 
     model_list: entries `{"model_name": …, "litellm_params": {"model": "provider/name", "api_key", "base_url", "rpm",

@@ -82,7 +82,7 @@ def test_both_silent_until_the_caller_s_time_is_up_end_together(client: Client, 
 
 def test_a_threads_errand_that_is_called_back_closes_its_connection(upstream: Upstream) -> None:
     """Whoever waits for bytes in another thread is woken, and none of its kept connections is used by anybody else."""
-    from headrace.runtime.errands import spawn
+    from headrace.runtime.background import spawn
     from headrace.wire import HttpRequest, Timeouts
 
     upstream.answer(Reply(CHAT, delay=30))

@@ -19,10 +19,10 @@ LAYERS: dict[str, int] = {
     "client": 2, "core": 2, "destinations": 2, "streams": 2, "rebuild": 2, "fetching": 2, "continuing": 2, "layers": 2, "mocking": 2,
     "writing": 2, "direct": 2, "handlers": 2, "passing": 2, "polling": 2, "downloads": 2,
     "routing.router": 2, "routing.face": 2, "routing.speaking": 2, "routing.engine": 2, "routing.fleet": 2, "routing.asking": 2,
-    "routing.attempts": 2, "routing.trail": 2, "routing.checks": 2, "routing.looking": 2, "routing.fast_path": 2,
+    "routing.attempts": 2, "routing.trail": 2, "routing.checks": 2, "routing.introspection": 2, "routing.fast_path": 2,
     "runtime": 3,
     "gateway": 4, "compat": 4, "cli": 4, "bulk": 4, "planner": 4, "simulator": 4, "settings": 4, "config_file": 4, "proxy_config": 4,
-    "api": 4, "fanning": 4, "routed_keeping": 4, "batch_lines": 1, "kept": 1, "endpoints": 4, "keeping": 4, "speaking": 4, "__main__": 4,
+    "api": 4, "fan_out": 4, "routed_keeping": 4, "batch_lines": 1, "kept": 1, "endpoints": 4, "keeping": 4, "speaking": 4, "__main__": 4,
     "": 4,
 }  # fmt: skip
 """Layer of each room, the public face `headrace` itself among the topmost. The longest matching name decides."""

@@ -13,11 +13,11 @@ from headrace.errors import ConfigurationError, NeverFits
 from headrace.limits import Ask, Charge, Limit, Limiter, Profile, Unit, Used, limits_of, override, profile_of
 from headrace.limits.account import Account
 from headrace.limits.costs import amounts, expected, in_the_end, on_arrival
-from headrace.limits.guard import EPSILON, SlidingLog
 from headrace.limits.meter import Meter
 from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.pace import Pace
 from headrace.limits.sizes import SEEN, Sizes
+from headrace.limits.sliding_log import EPSILON, SlidingLog
 from headrace.runtime.virtual import World
 
 TPM = Limit(Unit.TOKENS, 1_000, 60.0, "tpm")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from headrace.errors import Failure, Kind
 from headrace.limits import Ask, Charge, Limiter, Reservation, Used, limits_of, profile_of
-from headrace.limits.guard import SLOTS
 from headrace.limits.left import left_of
+from headrace.limits.sliding_log import SLOTS
 from headrace.limits.tabs import LONGEST
 from headrace.limits.view import QuotaView
 
@@ -31,7 +31,7 @@ def alone(limiter: Limiter, ask: Ask, now: float) -> Reservation | None:
     """As a call is let in that no other is close to."""
     seat = limiter.seat("chat", ("key",))
     with limiter._lock:
-        return limiter._usher.at_once(seat.group, ask, seat.scopes, now)
+        return limiter._admission.at_once(seat.group, ask, seat.scopes, now)
 
 
 def together(limiter: Limiter, ask: Ask, now: float) -> Reservation | None:
@@ -103,7 +103,7 @@ def test_calls_of_many_callers_over_shared_limits_are_let_in_and_charged_like_an
         ask = Ask(group, charge, scopes=scopes)
         mine = one.at_once(seat, ask, now)
         with other._lock:
-            yours = other._usher.at_once(other._roster.group(group), ask, other._roster.scopes_of(ask), now)
+            yours = other._admission.at_once(other._roster.group(group), ask, other._roster.scopes_of(ask), now)
         assert (mine is None) == (yours is None)
         if mine is not None and yours is not None:
             tabs += mine.put is not None
@@ -143,7 +143,7 @@ def test_a_burst_on_tabs_stops_where_calls_by_themselves_would(limits: dict[str,
         for _ in range(80):
             now += LONGEST / 80
             with one._lock if not tabs else nullcontext():
-                count += (one.at_once(seat, ask, now) if tabs else one._usher.at_once(seat.group, ask, seat.scopes, now)) is not None
+                count += (one.at_once(seat, ask, now) if tabs else one._admission.at_once(seat.group, ask, seat.scopes, now)) is not None
         let_in.append(count)
     assert let_in[0] == let_in[1] <= 40
 

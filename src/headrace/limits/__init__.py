@@ -1,5 +1,6 @@
 """Rate limits as a scheduler: every limit is kept and fully used, and no call that could wait is refused."""
 
+from headrace.limits.admission import LimiterSettings
 from headrace.limits.ask import Ask, Availability, Candidate
 from headrace.limits.left import Left
 from headrace.limits.limit import Charge, Limit, Unit, Used, limits_of
@@ -8,7 +9,6 @@ from headrace.limits.members import Reservation
 from headrace.limits.profile import Profile, override, profile_of
 from headrace.limits.queue import Priority
 from headrace.limits.roster import Place
-from headrace.limits.usher import LimiterSettings
 from headrace.limits.view import QuotaView
 
 __all__ = [

@@ -14,10 +14,10 @@ from itertools import pairwise
 from msgspec import structs
 
 from headrace.limits.blocks import LENGTH
-from headrace.limits.guard import EPSILON, Entry, SlidingLog
 from headrace.limits.members import Reservation
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.quota import LONG_LEASE, Quota, key_of
+from headrace.limits.sliding_log import EPSILON, Entry, SlidingLog
 from headrace.limits.store import MICRO, Message, Standing, restoring
 
 

@@ -10,12 +10,12 @@ from msgspec import Struct
 
 from headrace.errors import Failure, Kind
 from headrace.limits.costs import Arrival, picker
-from headrace.limits.guard import EPSILON
 from headrace.limits.limit import Charge, Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.meter_settings import MeterSettings
 from headrace.limits.profile import Profile
 from headrace.limits.sizes import Sizes
+from headrace.limits.sliding_log import EPSILON
 
 if TYPE_CHECKING:
     from headrace.limits.blocks import Block

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from headrace.limits.account import Account, Taken
-from headrace.limits.guard import EPSILON
 from headrace.limits.limit import Charge
 from headrace.limits.lock import Lock
 from headrace.limits.meter import Meter
 from headrace.limits.quota import KEEPS, LEASE, LONG_LEASE, Quota, key_of
 from headrace.limits.sizes import SIGMAS
+from headrace.limits.sliding_log import EPSILON
 from headrace.limits.store import Correction, Grant, Store, Term, Wish, amending, micros, read_grant
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from msgspec import Struct, structs
 from headrace.errors import Failure, Kind
 from headrace.limits.account import Account, Taken
 from headrace.limits.foreign import Foreign
-from headrace.limits.guard import SlidingLog
 from headrace.limits.learn_settings import LearnSettings
 from headrace.limits.limit import Limit, Unit
 from headrace.limits.meter import Meter
 from headrace.limits.shortfall import Shortfall
+from headrace.limits.sliding_log import SlidingLog
 from headrace.limits.view import QuotaView
 
 UNITS: Final = {"requests": Unit.REQUESTS, "tokens": Unit.TOKENS, "input": Unit.INPUT, "output": Unit.OUTPUT}

@@ -1,4 +1,4 @@
-"""The limiter: one lock around the roster of accounts and the usher that admits calls.
+"""The limiter: one lock around the roster of accounts and the admission that admits calls.
 
 All work is done by whoever enters: an arriving caller, one that leaves, a call that ends, and the one waiter per group
 that watches the time. It has no thread and no event loop of its own.
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from headrace.errors import Failure, HeadraceError, Kind
 from headrace.limits.account import Account
+from headrace.limits.admission import Admission, LimiterSettings
 from headrace.limits.ask import URGENT, Ask, Availability
 from headrace.limits.left import Left, left_of
 from headrace.limits.limit import Limit, Used
@@ -24,7 +25,6 @@ from headrace.limits.roster import Place, Roster
 from headrace.limits.scheduler import passed_over
 from headrace.limits.tabs import Put, Tabs
 from headrace.limits.tabs import settle as settle_together
-from headrace.limits.usher import LimiterSettings, Usher
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 class Limiter:
     """One limiter for all threads and event loops of a process."""
 
-    ushers: ClassVar[type[Usher]] = Usher
+    admissions: ClassVar[type[Admission]] = Admission
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Limiter:
         self._on_queued = on_queued
         self._lock = Lock()
         self._roster = Roster(settings.meters, settings.learn)
-        self._usher = self.ushers(settings, random or random_module.Random())
+        self._admission = self.admissions(settings, random or random_module.Random())
         self._tabs = Tabs(self._lock)
 
     # ---- configuration
@@ -82,7 +82,7 @@ class Limiter:
         """
         with self._lock:
             for group in self._roster.swap(gone, come):
-                self._usher.look_again(group)
+                self._admission.look_again(group)
 
     def add_scope(self, scope: str, limits: Sequence[Limit]) -> None:
         """Add a scope: limits of the user's own (of a key, a team, all callers), enforced exactly.
@@ -92,7 +92,7 @@ class Limiter:
         with self._lock:
             if self._roster.add_scope(scope, limits):
                 for group in self._roster.groups.values():
-                    self._usher.look_again(group)
+                    self._admission.look_again(group)
 
     def charge_scope(self, scope: str, money: int, now: float) -> None:
         """Charge money that was spent elsewhere. Raises ConfigurationError for an unknown scope."""
@@ -145,15 +145,15 @@ class Limiter:
 
         seat: that of the ask's group and scopes, valid as long as these exist.
         """
-        group, lock, usher = seat.group, self._lock, self._usher
+        group, lock, admission = seat.group, self._lock, self._admission
         if group.line.length:
             return None
         with lock.held:
-            found = usher.on_tabs(seat, ask, self._tabs, now)
+            found = admission.on_tabs(seat, ask, self._tabs, now)
             if found is None and not group.line.length:
                 if lock.before is not None:
                     lock.before()
-                found = usher.at_once(group, ask, seat.scopes, now)
+                found = admission.at_once(group, ask, seat.scopes, now)
         if lock.left:
             lock.work_off()
         return found
@@ -165,12 +165,12 @@ class Limiter:
             group = roster.groups.get(ask.group) or roster.group(ask.group)
             scopes = self._roster.scopes_of(ask) if ask.scopes else ()
             if not group.line.length:
-                reservation = self._usher.at_once(group, ask, scopes, now)
+                reservation = self._admission.at_once(group, ask, scopes, now)
                 if reservation is not None:
                     return reservation
             waiting = self._waiting(group, ask, scopes, now)
             in_vain = hopeless(group, waiting, now, self.settings.call_cost)
-            self._usher.join(waiting, now)
+            self._admission.join(waiting, now)
             if waiting.granted is not None:
                 return waiting.granted
             if in_vain is not None:
@@ -182,7 +182,7 @@ class Limiter:
     def _waiting(self, group: Group, ask: Ask, scopes: tuple[Account, ...], now: float) -> Waiting:
         """The call as it joins the queue. Raises the reason if it is refused."""
         waiting = _in_line(group, ask, scopes, now, self.settings.call_cost)
-        error = self._usher.never(waiting) or broke(group, waiting, now, self.settings.call_cost)
+        error = self._admission.never(waiting) or broke(group, waiting, now, self.settings.call_cost)
         if error is None and group.line.length >= self.settings.max_queue:
             error = line_is_full(group, waiting, now, self.settings.call_cost)
         if error is not None:
@@ -228,7 +228,7 @@ class Limiter:
         with self._lock:
             due = group.wake_at if group.keeper is waiting else group.wake_at - self.settings.nap
             if now >= due and (group.keeper is waiting or now >= waiting.until):
-                self._usher.match(group, now)
+                self._admission.match(group, now)
             if waiting.granted is None and waiting.refused is None and now >= waiting.until:
                 raise too_late(group, waiting, now, self.settings.call_cost)
 
@@ -236,7 +236,7 @@ class Limiter:
         """The caller left, while queued or just admitted: free its place and its reservation."""
         if waiting.granted is not None:
             self._settle(waiting.granted, None, now, False, None, ())
-        self._usher.leave(waiting, now)
+        self._admission.leave(waiting, now)
 
     # ---- settling
 
@@ -315,13 +315,13 @@ class Limiter:
 
     def _room_came(self, group: Group, reservation: Reservation, now: float) -> None:
         """Admit waiting calls to the room of an ended call."""
-        account, scopes, usher = reservation.ledger.account, reservation.scopes, self._usher
+        account, scopes, admission = reservation.ledger.account, reservation.scopes, self._admission
         if scopes:
-            usher.look(group, now, at_once=account.was_full() or any(scope.was_full() for scope, _ in scopes))
+            admission.look(group, now, at_once=account.was_full() or any(scope.was_full() for scope, _ in scopes))
         else:
-            usher.room_came(group, account, now)
+            admission.room_came(group, account, now)
         if reservation.charge.money:
-            usher.refuse_the_broke(group, now)
+            admission.refuse_the_broke(group, now)
 
     async def take_also(self, ask: Ask, reservation: Reservation, scope: str, clock: Clock) -> HeadraceError | None:
         """Reserve under one more scope, which depends on the chosen deployment.
@@ -357,7 +357,7 @@ class Limiter:
         sooner, member.paused_until = max(until, now) < member.paused_until, until
         if sooner:
             for name in member.groups:
-                self._usher.match(self._roster.groups[name], now)
+                self._admission.match(self._roster.groups[name], now)
 
     def gate(self, deployment: str, until: float, now: float) -> None:
         """Hold the whole quota of a deployment until then, as a Retry-After asks."""

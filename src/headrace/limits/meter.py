@@ -8,11 +8,11 @@ from typing import Final
 from msgspec import Struct
 
 from headrace.limits.costs import amounts, as_written, expected, in_the_end, on_arrival
-from headrace.limits.guard import EPSILON, NO_ENTRY, Entry, SlidingLog
 from headrace.limits.limit import Charge, Limit, Unit
 from headrace.limits.meter_settings import EASE, PACED, SELDOM, MeterSettings
 from headrace.limits.pace import Pace
 from headrace.limits.profile import Profile
+from headrace.limits.sliding_log import EPSILON, NO_ENTRY, Entry, SlidingLog
 
 
 class Hold(Struct, eq=False, gc=False):

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from headrace.limits.guard import EPSILON
+from headrace.limits.sliding_log import EPSILON
 
 HANDS_ON: Final = 2_000_000.0
 """For how long a process reuses its only place while others have none."""

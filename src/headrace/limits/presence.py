@@ -19,7 +19,7 @@ from headrace.limits.members import Reservation
 from headrace.limits.quota import LEASE, Quota, tag_of, windowed, windows_of
 from headrace.limits.roster import Roster
 from headrace.limits.store import KEPT, Message, Sign, Store, Term, read_sign, reporting
-from headrace.limits.turns import SharedUsher
+from headrace.limits.turns import SharedAdmission
 
 REPORTS: Final = 2.9
 """Longest time between two reports in seconds: a report waits that long for another message to travel with. A second
@@ -41,7 +41,7 @@ class Presence:
         store: Store,
         lock: Lock,
         roster: Roster,
-        usher: SharedUsher,
+        admission: SharedAdmission,
         unsure: Mapping[int, Reservation],
         rests: Callable[[Quota, Mapping[str, float], float], None],
     ) -> None:
@@ -49,7 +49,7 @@ class Presence:
 
         rests: receives the deployments in cooldown, under the lock.
         """
-        self._store, self._lock, self._roster, self._usher = store, lock, roster, usher
+        self._store, self._lock, self._roster, self._admission = store, lock, roster, admission
         self._unsure, self._rests = unsure, rests
         self._number = id(self)
         self._quotas: dict[Account, Quota] = {}
@@ -190,7 +190,7 @@ class Presence:
             for quota in self._quotas.values():
                 quota.drop_blocks()
                 shrink(quota, self._share(quota, now), list(self._unsure.values()), now)
-            self._usher.by_share = True
+            self._admission.by_share = True
             self._look_again(now)
 
     def _share(self, quota: Quota, now: float) -> float:
@@ -228,7 +228,7 @@ class Presence:
             reduced = [quota for quota in scaled if late or quota.here >= quota.processes or not _lives(quota, now)]
             for quota in reduced:
                 grow(quota, now)
-            self._usher.by_share = len(scaled) > len(reduced)
+            self._admission.by_share = len(scaled) > len(reduced)
             if reduced:
                 self._look_again(now)
 
@@ -236,7 +236,7 @@ class Presence:
         """Match all queues again."""
         for group in self._roster.groups.values():
             if group.line:
-                self._usher.match(group, now)
+                self._admission.match(group, now)
 
 
 def _lives(quota: Quota, now: float) -> bool:

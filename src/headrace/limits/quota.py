@@ -12,10 +12,10 @@ from headrace.errors import Failure
 from headrace.fingerprint import fingerprint
 from headrace.limits.account import NOT_STARTED, Account, Taken
 from headrace.limits.ask import Ask
-from headrace.limits.guard import EPSILON, SLOTS, Entry
 from headrace.limits.limit import Limit, Unit, Used
 from headrace.limits.meter import Hold, Meter
 from headrace.limits.queue import Priority
+from headrace.limits.sliding_log import EPSILON, SLOTS, Entry
 from headrace.limits.store import Answer, Correction, Message, Term, settlement
 from headrace.limits.turns import Turns
 

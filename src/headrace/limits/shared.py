@@ -52,7 +52,7 @@ from headrace.limits.store import (
     resting,
 )
 from headrace.limits.tabs import Tabs
-from headrace.limits.turns import SharedUsher
+from headrace.limits.turns import SharedAdmission
 from headrace.limits.view import QuotaView
 from headrace.ports import Clock
 
@@ -65,8 +65,8 @@ MOST_ASKING: Final = 8
 class SharedLimiter(Limiter):
     """A limiter whose limits hold for all processes that use the same store."""
 
-    ushers = SharedUsher
-    _usher: SharedUsher
+    admissions = SharedAdmission
+    _admission: SharedAdmission
 
     def __init__(self, store: Store, **options: Any) -> None:
         super().__init__(**options)
@@ -75,7 +75,7 @@ class SharedLimiter(Limiter):
         self._unsure: dict[int, Reservation] = {}
         """Reservations admitted here that have not heard from the store."""
         self._ids = count(1)
-        self.presence = Presence(store, self._lock, self._roster, self._usher, self._unsure, self._rest_as_told)
+        self.presence = Presence(store, self._lock, self._roster, self._admission, self._unsure, self._rest_as_told)
         self._tabs = Tabs(self._lock, self.presence.blocks.lend)
 
     @property
@@ -104,7 +104,7 @@ class SharedLimiter(Limiter):
         if group.line.length or self.lost:
             return None
         with lock.held:
-            found = self._usher.on_tabs(seat, ask, self._tabs, now)
+            found = self._admission.on_tabs(seat, ask, self._tabs, now)
             if found is not None and found.put is not None:
                 for block in found.put.slate.blocks:
                     block.calls += 1
@@ -153,7 +153,7 @@ class SharedLimiter(Limiter):
         if shares:
             refused = await self._asked(shares, ask, reservation, clock)
         if refused is None:
-            self._usher.heard(reservation)
+            self._admission.heard(reservation)
         return refused
 
     async def _asked(self, shares: Mapping[Quota, Taken], ask: Ask, reservation: Reservation, clock: Clock) -> str | None:
@@ -314,7 +314,7 @@ class SharedLimiter(Limiter):
     def _put_back(self, reservation: Reservation, now: float) -> None:
         """Give back a refused call's reservation here, including its tenant's virtual time."""
         with self._lock:
-            self._usher.put_back(reservation)
+            self._admission.put_back(reservation)
         self.release(reservation, now)
 
     def _heed(self, quota: Quota, answer: Answer, terms: Sequence[tuple[Hold, Term]], ask: Ask, now: float) -> None:
@@ -353,17 +353,17 @@ class SharedLimiter(Limiter):
     ) -> None:
         if not reservation.open:
             return
-        self._usher.heard(reservation)
+        self._admission.heard(reservation)
         reservation.itemise()
         before = [(taken, [(hold.charged, hold.expected) for hold in taken.holds]) for taken in reservation.all_taken() if taken.block]
         # other processes' use is in the shared accounting; while the store is lost, it is their share: it is not use by
         # other clients
         view = [structs.replace(one, remaining=None) for one in view]
-        served = len(self._usher.places)
+        served = len(self._admission.places)
         super()._settle(reservation, used, now, sent, failure, view)
         for taken, stood in before:
             self.presence.blocks.settled(taken, stood)
-        followed = len(self._usher.places) > served
+        followed = len(self._admission.places) > served
         for held in self._confirmed.pop(reservation.id, ()):
             held.quota.held.pop(held.id, None)
             if not self.lost and held.at:

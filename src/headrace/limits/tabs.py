@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from headrace.limits.account import Account, Taken
 from headrace.limits.costs import Arrival, picker
-from headrace.limits.guard import NO_ENTRY, Entry
 from headrace.limits.limit import Charge, Used
 from headrace.limits.lock import Lock
 from headrace.limits.meter import UNSEEN, Hold, Meter
 from headrace.limits.sizes import SIGMAS, Sizes
+from headrace.limits.sliding_log import NO_ENTRY, Entry
 
 if TYPE_CHECKING:
     from headrace.limits.blocks import Block

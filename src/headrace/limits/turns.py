@@ -8,16 +8,16 @@ from typing import Any
 from msgspec import Struct
 
 from headrace.errors import HeadraceError, NeverFits
+from headrace.limits.admission import Admission
 from headrace.limits.ask import Candidate
 from headrace.limits.lock import Lock
 from headrace.limits.members import Reservation, Waiting
 from headrace.limits.scheduler import Match
-from headrace.limits.usher import Usher
 from headrace.ports import Clock, Waiter
 
 
-class SharedUsher(Usher):
-    """An usher that remembers which calls it admitted from the queue until the store has confirmed them."""
+class SharedAdmission(Admission):
+    """An admission that remembers which calls it admitted from the queue until the store has confirmed them."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

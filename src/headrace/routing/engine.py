@@ -31,9 +31,9 @@ from headrace.routing.fallbacks import given_with
 from headrace.routing.filters import can_continue
 from headrace.routing.fleet import Fleet
 from headrace.routing.hedging import Hedging
+from headrace.routing.mock_testing import earnest, rehearsed
 from headrace.routing.options import Settings, parameter_of, read_options
 from headrace.routing.plan import Deployment, resolved
-from headrace.routing.rehearsing import earnest, rehearsed
 from headrace.routing.retries import RetryBudget
 from headrace.routing.scopes import scope_names
 from headrace.routing.trail import NUMBERS, Attempt, Failed, Held, Trail, used_of

@@ -16,7 +16,7 @@ from headrace.routing.events import Hook
 from headrace.routing.fallbacks import Fallbacks, read_fallbacks
 from headrace.routing.health import CheckPolicy, CooldownPolicy
 from headrace.routing.retries import by_kind, read_retries
-from headrace.routing.theirs import check_router
+from headrace.routing.unsupported import check_router
 from headrace.routing.ways import Ways, read_ways
 
 Check: TypeAlias = Callable[..., Awaitable[bool]]

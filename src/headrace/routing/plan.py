@@ -22,7 +22,7 @@ from headrace.routing.events import warn
 from headrace.routing.fallbacks import NO_FALLBACKS, Fallbacks, check_fallbacks
 from headrace.routing.fields import Fields
 from headrace.routing.patterns import stars_of
-from headrace.routing.theirs import check_deployment
+from headrace.routing.unsupported import check_deployment
 from headrace.routing.ways import Joint
 
 LIMIT_NAMES: Final = ("rpm", "tpm", "rpd", "tpd", "itpm", "otpm", "max_parallel_requests")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 from headrace.calls import EMPTY, Operation
 from headrace.routing.effort import without_other_efforts
 from headrace.routing.face import Face
-from headrace.routing.looking import Looking
+from headrace.routing.introspection import Introspection
 from headrace.routing.speaking import Speaking
-from headrace.routing.theirs import missing
+from headrace.routing.unsupported import missing
 
 if TYPE_CHECKING:
     from headrace.layers.around import RouterLayer
@@ -38,7 +38,7 @@ def _parameters() -> frozenset[str]:
     return frozenset(RouterOptions.__annotations__)
 
 
-class Router(Face, Speaking, Looking):
+class Router(Face, Speaking, Introspection):
     """Makes calls by model group: reserves limits before sending, balances load, retries and falls back.
 
     Not instantiated directly: `headrace.Router` supplies the ports.

@@ -16,7 +16,7 @@ from headrace.layers.cache import CacheStore, Found, ResponseCache
 from headrace.layers.keys import REPEATABLE
 from headrace.layers.memory import MemoryStore
 from headrace.ports import Ports
-from headrace.runtime.aside import aside
+from headrace.runtime.offload import offload
 from headrace.runtime.redis_address import Address, address_of, client_at
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ class DiskStore:
         self._writes = 0
 
     async def get(self, ports: Ports, key: str) -> Found | None:
-        return await aside(ports, lambda: self._get(key), PATIENCE)
+        return await offload(ports, lambda: self._get(key), PATIENCE)
 
     async def set(self, ports: Ports, key: str, value: bytes, ttl: float) -> None:
-        await aside(ports, lambda: self._set(key, value, ttl), PATIENCE)
+        await offload(ports, lambda: self._set(key, value, ttl), PATIENCE)
 
     def _get(self, key: str) -> Found | None:
         now = time.time()
@@ -217,11 +217,11 @@ class RedisCacheStore:
             self._client = None
 
     async def get(self, ports: Ports, key: str) -> Found | None:
-        return await aside(ports, lambda: self._get(key), PATIENCE)
+        return await offload(ports, lambda: self._get(key), PATIENCE)
 
     async def set(self, ports: Ports, key: str, value: bytes, ttl: float) -> None:
         text = f"{time.time()!r} {value.decode()}"
-        await aside(ports, lambda: self._there().set(f"{PREFIX}:{key}", text, px=max(1, int(ttl * 1000))), PATIENCE)
+        await offload(ports, lambda: self._there().set(f"{PREFIX}:{key}", text, px=max(1, int(ttl * 1000))), PATIENCE)
 
     def _get(self, key: str) -> Found | None:
         kept = self._there().get(f"{PREFIX}:{key}")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from headrace.runtime.errands import errand_here
+from headrace.runtime.background import errand_here
 from headrace.runtime.http1 import Exchange, Http1, Origin, TunnelReply, connect_request, headers_of, public_address, way_of, written
 from headrace.runtime.http_settings import HttpSettings, tls_context
 from headrace.runtime.proxies import Proxy

@@ -24,8 +24,8 @@ def _suspending() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Sp
 @cache
 def _blocking() -> tuple[Callable[[HttpSettings | None], Transport], Clock, Spawn]:
     # late: importing headrace loads no socket module; calling it does
+    from headrace.runtime.background import spawn  # late: see above
     from headrace.runtime.clocks import BlockingClock
-    from headrace.runtime.errands import spawn  # late: see above
     from headrace.runtime.http_sync import sync_transport  # late: see above
 
     return sync_transport, BlockingClock(), spawn

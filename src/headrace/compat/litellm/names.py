@@ -9,7 +9,7 @@ from typing import Final
 import headrace
 from headrace import errors
 from headrace.compat.litellm.model_sets import MODEL_SETS
-from headrace.routing.theirs import INSTEAD
+from headrace.routing.unsupported import INSTEAD
 
 _HERE: Final = "headrace.compat.litellm"
 

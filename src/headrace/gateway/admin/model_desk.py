@@ -17,7 +17,7 @@ from headrace.gateway.admin.counter import Counter, Question, Route, not_found, 
 from headrace.gateway.admin.forms import check_names, mapping, text
 from headrace.gateway.keys.table import next_revision, revision
 from headrace.routing.groups import facts_of, group_info
-from headrace.routing.masked import HIDDEN, secret
+from headrace.routing.masking import HIDDEN, secret
 from headrace.routing.plan import Deployment
 from headrace.runtime.sql_drivers import Connection, DatabaseError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from headrace.calls import CHAT, EMBEDDINGS
 from headrace.errors import BadRequestError
-from headrace.routing.masked import masked
+from headrace.routing.masking import masked
 
 if TYPE_CHECKING:
     from headrace.routing.engine import Engine
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headrace.routing.plan import Deployment
 
 
-class Looking:
+class Introspection:
     """Read-only methods, except `update_settings`."""
 
     _engine: Engine

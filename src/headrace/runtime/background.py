@@ -16,7 +16,7 @@ class CalledBack(BaseException):
     """Raised in a cancelled errand's thread when it uses a connection. Not an Exception, so that no handler takes it for a failure."""
 
 
-class Errand:
+class BackgroundTask:
     """One coroutine in its thread. A thread cannot be cancelled, but the connection it waits for can be shut down."""
 
     __slots__ = ("_lock", "_socket", "called_back")
@@ -63,13 +63,13 @@ _local = threading.local()
 
 def spawn(coroutine: Coroutine[Any, Any, None]) -> Callable[[], object]:
     """Start a coroutine in a thread: a `ports.Spawn`."""
-    errand = Errand()
+    errand = BackgroundTask()
     run = contextvars.copy_context().run
     threading.Thread(target=run, args=(errand.run, coroutine), name="headrace-errand", daemon=True).start()
     return errand.call_back
 
 
-def errand_here() -> Errand | None:
+def errand_here() -> BackgroundTask | None:
     """The errand that the current thread runs; None in other threads."""
     return getattr(_local, "errand", None)
 

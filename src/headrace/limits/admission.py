@@ -78,7 +78,7 @@ class Chance(Protocol):
     def sample(self, population: Sequence[T], k: int) -> list[T]: ...
 
 
-class Usher:
+class Admission:
     """One for all groups of a limiter."""
 
     def __init__(self, settings: LimiterSettings, random: Chance) -> None:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 Conversation: TypeAlias = Sequence[Any]
 
 
-class Fanning:
+class FanOut:
     """Mixin that runs `acompletion` concurrently. A failed chat yields its HeadraceError in place of a response."""
 
     acompletion: Any

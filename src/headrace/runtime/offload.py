@@ -18,7 +18,7 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 _making = threading.Lock()
 
 
-async def aside(ports: Ports, work: Callable[[], T], patience: float) -> T:
+async def offload(ports: Ports, work: Callable[[], T], patience: float) -> T:
     """The result of `work`. Raises what it raises, and TimeoutError if it takes more than `patience` seconds."""
     if ports.blocking:
         return work()
@@ -47,5 +47,5 @@ def _pool() -> ThreadPoolExecutor:
     with _making:
         if os.getpid() not in _pools:
             _pools.clear()
-            _pools[os.getpid()] = ThreadPoolExecutor(_THREADS, thread_name_prefix="headrace-aside")
+            _pools[os.getpid()] = ThreadPoolExecutor(_THREADS, thread_name_prefix="headrace-offload")
         return _pools[os.getpid()]
