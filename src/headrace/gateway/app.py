@@ -136,7 +136,7 @@ class Gateway(Struct, eq=False):
             await answer.guarded(self._serve(asked, scope, receive, answer))
         except Left:
             pass  # the client disconnected: there is nobody to respond to
-        except asyncio.CancelledError:  # by the server
+        except asyncio.CancelledError:  # cancelled by the server
             await answer.stopped()
 
     async def _serve(self, asked: Asked, scope: Scope, receive: Receive, answer: Answer) -> None:
@@ -209,7 +209,7 @@ class Gateway(Struct, eq=False):
         content = await read_body(receive, asked.headers, self.settings.max_body)
         if takes == "nothing":
             return {}
-        if front_of(asked) is not OLLAMA:  # which takes any body for JSON: the curl calls of its documentation name no type
+        if front_of(asked) is not OLLAMA:  # Ollama accepts any body as JSON: the curl calls in its documentation set no content type
             must_be_json(asked.headers)
         return read_object(content)
 

@@ -78,7 +78,7 @@ def _own(named: str, folder: Path) -> Any:
         sys.path.insert(0, str(folder))
     try:
         return getattr(import_module(module), name)
-    except Exception as error:  # whatever a module of the operator's raises
+    except Exception as error:  # an operator's module may raise anything
         raise ConfigurationError(f"there is no {named!r} ({type(error).__name__}: {error})") from error
 
 

@@ -109,7 +109,7 @@ async def _kept(here: Here, asked: Asked, id: str, verb: str | None, home: str) 
 
 def _sent(here: Here, asked: Asked, keeper: Deployment, path: str, looking: Looking | None, content: bytes = b"") -> Passing:
     """The request to the provider. Results are forwarded as they are; in everything else the ids are replaced."""
-    from headrace.dialects.anthropic_messages.requests import VERSION  # late: a gateway may never speak it
+    from headrace.dialects.anthropic_messages.requests import VERSION  # late: few gateways use Anthropic's dialect
 
     told = None if path.endswith("/results") else partial(_with_ids, deployment=keeper.id, seal=here.caller.seal)
     headers = {"anthropic-version": VERSION, **dict(headers_passed(asked))}

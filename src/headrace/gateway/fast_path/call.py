@@ -75,7 +75,7 @@ class ClientConnection(Protocol):
 
 
 class FastCall:
-    """One request in flight."""
+    """One request in flight on the fast path."""
 
     __slots__ = (
         "_answer",

@@ -383,7 +383,7 @@ class Keyring:
         new = scope not in self._placed
         before = await self._spent(period) if new else 0
         if new and scope in self._placed:
-            return scope  # another call added it first
+            return scope  # another call was faster
         self._place(scope, {"max_budget": max(1, budget) / NANO})
         if new:
             self._begin(period, scope, before)

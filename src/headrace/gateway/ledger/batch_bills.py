@@ -164,7 +164,7 @@ class Batches:
                 error.failure.kind.value,
             )
             prices = _prices(deployment)
-            if prices is not None:  # of the sum nobody knows which prompts were long
+            if prices is not None:  # a sum does not tell which prompts were long
                 prices = Prices(Rates(prices.rates.steps[-1:]), prices.halved)
             done = (batch.get("request_counts") or {}).get("completed")
             return {own: Sum(done if isinstance(done, int) else 0).plus(bill_of(usage), prices)}
@@ -194,7 +194,7 @@ class Batches:
             return await asyncio.to_thread(_summed, results, {**served, _own_name(deployment): deployment})
 
     async def _asked_anthropic(self, order: Order, deployment: Deployment, more: str) -> Any:
-        from headrace.dialects.anthropic_messages.requests import VERSION  # late: a gateway may never speak it
+        from headrace.dialects.anthropic_messages.requests import VERSION  # late: few gateways use Anthropic's dialect
 
         version = (("anthropic-version", VERSION),)
         return await self._asked(deployment, ThroughRequest("GET", f"/v1/messages/batches/{order.id}{more}", version))

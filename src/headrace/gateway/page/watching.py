@@ -163,7 +163,7 @@ class Watch:
         waiting: dict[str, list[float]] = {}
         for tenant, since in list(self._lines.get(group, {}).values()):
             waiting.setdefault(tenant, []).append(since)
-        names, now = self.names, time.monotonic()  # the clock of the real Router's world
+        names, now = self.names, time.monotonic()  # the Router's clock
         told = [
             {"tenant": names.get(tenant, tenant), "waiting": len(since), "longest": max(0.0, now - min(since))}
             for tenant, since in waiting.items()
