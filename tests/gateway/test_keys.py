@@ -353,3 +353,49 @@ def test_nothing_is_kept_of_keys_that_have_ended(
         assert len(keys._own) == 2
         gateway.chat(staying)
         gateway.chat(ending[0])
+
+
+def test_a_key_is_let_to_its_paths_alone(gateway: Gateway) -> None:
+    """`allowed_routes` and `key_type` of LiteLLM were refused."""
+    narrow = gateway.key(allowed_routes=["/chat/completions", "/v1/models"])
+    for _ in range(3):  # the later ones on the fast path
+        gateway.chat(narrow)
+    gateway.ask("/v1/models", key=narrow)
+    said = gateway.ask("/v1/embeddings", {"model": "gpt", "input": "x"}, narrow, status=403)["error"]
+    assert said["type"] == "permission_error"
+    gateway.ask("/key/info", key=narrow, status=403)
+    looking, calling = gateway.key(key_type="read_only"), gateway.key(key_type="llm_api")
+    assert gateway.ask("/key/info", key=looking)["info"]["allowed_routes"] == ["info_routes"]
+    gateway.chat(looking, 403)
+    gateway.chat(calling)
+    gateway.ask("/key/info", key=calling, status=403)
+    gateway.ask("/cost/estimate", {"model": "gpt", "input_tokens": 1, "output_tokens": 1}, calling, status=403)
+    gateway.ask("/key/update", {"key": calling, "allowed_routes": ["/embeddings"]})
+    gateway.chat(calling, 403)
+    gateway.ask("/key/update", {"key": calling, "allowed_routes": []})
+    gateway.chat(calling)
+    gateway.key(key_type="default")
+    for wrong in ({"key_type": "king"}, {"allowed_routes": ["nothing"]}, {"allowed_routes": "/chat/completions"}):
+        gateway.ask("/key/generate", wrong, status=400)
+
+
+def test_a_key_without_money_calls_nothing_that_costs_any(gateway: Gateway) -> None:
+    """A `max_budget` of 0 was refused."""
+    key = gateway.key(max_budget=0, budget_duration="30d")
+    assert gateway.ask(f"/key/info?key={key}")["info"]["max_budget"] == 0
+    said = gateway.chat(key, 429)["error"]
+    assert said["type"] == "budget_exceeded"
+    gateway.ask("/key/update", {"key": key, "max_budget": 1})
+    gateway.chat(key)
+
+
+@pytest.mark.parametrize("at", ["sqlite"], indirect=True)
+def test_a_budget_that_is_spent_was_to_be_asked_again_in_a_hundred_years(gateway: Gateway) -> None:
+    key = gateway.key(max_budget=0)
+    body = json.dumps({**CHAT, "model": "gpt"}).encode()
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{gateway.base}/v1/chat/completions", body, headers))
+    with refused.value as answer:
+        assert (answer.code, answer.headers["x-should-retry"]) == (429, "false")
+        assert answer.headers["retry-after"] is None

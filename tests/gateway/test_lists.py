@@ -139,3 +139,17 @@ def test_calls_that_a_query_did_not_ask_for_were_listed(gateway: Gateway) -> Non
         gateway.ask(f"/spend/logs/v2?{wrong}", status=400)
     reset = gateway.ask(f"/key/{key}/reset_spend", {"reset_to": 0})
     assert reset["previous_spend"] > 0 == reset["spend"]
+
+
+def test_end_users_are_told_by_what_was_spent_for_them(gateway: Gateway) -> None:
+    key = gateway.key()
+    for customer, calls in (("acme", 2), ("other", 1)):
+        for _ in range(calls):
+            gateway.chat(key, user=customer, max_tokens=5)
+    found = gateway.ask("/global/spend/end_users", {"api_key": key, "startTime": "2020-01-01", "endTime": None})
+    assert {one["end_user"]: one["total_count"] for one in found} == {"acme": 2, "other": 1}
+    assert found[0]["total_spend"] >= found[1]["total_spend"] > 0
+    assert gateway.ask("/global/spend/end_users", {"startTime": "2020-01-01", "endTime": "2020-01-02"}) == []
+    gateway.ask("/global/spend/end_users", {}, key, status=403)
+    (call, *_) = gateway.ask("/spend/logs?end_user=acme")
+    assert call["metadata"]["user_api_key"] == call["api_key"]

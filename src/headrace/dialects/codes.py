@@ -56,6 +56,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "modelaccountipmratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
     "accountratelimitexceeded": (Kind.RATE_LIMIT, "requests"),
     "insufficient_quota": (Kind.QUOTA_EXHAUSTED, "spend"),
+    "budget_exceeded": (Kind.QUOTA_EXHAUSTED, "spend"),  # LiteLLM's proxy and our gateway
     "insufficient_user_quota": (Kind.QUOTA_EXHAUSTED, "spend"),  # one-api and its forks, the most used gateway of its kind
     "exceeded_current_quota_error": (Kind.QUOTA_EXHAUSTED, "spend"),
     "enforced_spend_limit_reached": (Kind.QUOTA_EXHAUSTED, "spend"),

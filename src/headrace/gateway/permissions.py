@@ -17,7 +17,7 @@ from headrace.gateway.requests import Asked, refusal
 
 _DESK: Final = (
     "/key/", "/team/", "/user/", "/customer/", "/end_user/", "/budget/", "/tag/", "/model/", "/v1/model/", "/model_group/", "/spend/",
-    "/organization/", "/global/", "/health", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/", "/ui",
+    "/organization/", "/global/", "/health", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/", "/ui", "/cost/",
     "/metrics", "/openapi.json",
 )  # fmt: skip
 """Beginnings of paths that call no model. Bedrock's calls begin with `/model/` too and are recognized by their ends."""

@@ -8,6 +8,7 @@ from headrace.errors import BadRequestError, BudgetExceededError, Failure, Headr
 from headrace.limits.limit import NANO
 from headrace.limits.members import Group, Waiting
 from headrace.limits.meter import Meter
+from headrace.limits.money import LIFETIME
 from headrace.limits.scheduler import label, queueing, soonest
 
 
@@ -74,7 +75,8 @@ def _spent(group: Group, waiting: Waiting, now: float) -> Meter | None:
 def out_of_money(group: str, meter: Meter, wait: float) -> BudgetExceededError:
     spent, amount = meter.used / NANO, meter.limit.amount / NANO
     message = f"{group}: {meter.limit.label} is spent: ${spent:.6g} of ${amount:.6g}, and this call may cost more than the rest"
-    return BudgetExceededError.of(Failure(Kind.BUDGET, message, model=group, retry_after=wait))
+    again = wait if meter.limit.window < LIFETIME else None  # without periods there is never room again
+    return BudgetExceededError.of(Failure(Kind.BUDGET, message, model=group, retry_after=again))
 
 
 def no_room(deployment: str, spent: Meter | None, binding: Meter | None, wait: float) -> HeadraceError:

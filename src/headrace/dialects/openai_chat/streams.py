@@ -475,6 +475,7 @@ _TYPES: Final[Mapping[Kind, str]] = {
     Kind.QUEUE_FULL: "rate_limit_error",
     Kind.QUEUE_TIMEOUT: "rate_limit_error",
     Kind.QUOTA_EXHAUSTED: "insufficient_quota",
+    Kind.BUDGET: "budget_exceeded",  # LiteLLM's
     Kind.PAYMENT: "billing_error",
     Kind.OVERLOADED: "overloaded_error",
     Kind.TIMEOUT: "timeout_error",

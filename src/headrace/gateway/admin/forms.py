@@ -58,9 +58,9 @@ def amount(name: str, value: Any) -> int:
 
 def money(name: str, value: Any) -> int:
     """Nano-dollars, from dollars."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise BadRequestError(f"{name} must be a number of dollars above 0, got {value!r}")
-    return max(1, round(value * NANO))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise BadRequestError(f"{name} must be a number of dollars of at least 0, got {value!r}")
+    return max(1, round(value * NANO)) if value else 0
 
 
 def duration(name: str, value: Any) -> str:
@@ -146,7 +146,7 @@ _SCHEMAS: Final[Mapping[Read, Mapping[str, Any]]] = {
     flag: {"type": "boolean"},
     aliases: {"type": "object", "additionalProperties": {"type": "string"}},
     amount: {"type": "integer", "minimum": 1},
-    money: {"type": "number", "exclusiveMinimum": 0},
+    money: {"type": "number", "minimum": 0},
     amounts: {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
     allowances: {"type": "object"},
     duration: {"type": "string", "examples": ["30m", "24h", "30d", "1mo"]},
@@ -261,6 +261,7 @@ def key_shape(key: Holder, spent: int, now: float) -> dict[str, Any]:
         "aliases": dict(key.terms.aliases),
         "expires": moment(key.expires),
         "status": key_status(key, now),
+        "allowed_routes": list(key.terms.routes),
         **terms_shape(key, spent, now),
     }
 

@@ -8,16 +8,17 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from headrace.errors import BadRequestError, HeadraceError
+from headrace.errors import BadRequestError, ConfigurationError, HeadraceError
 from headrace.gateway.admin.budget_desk import applied
 from headrace.gateway.admin.counter import Counter, Question, Route, blocking, holds, not_found, page_of
 from headrace.gateway.admin.forms import TERMS, check_names, dollars, flag, forms_of, key_shape, key_status, seconds, terms_of, text, texts
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
 from headrace.gateway.keys.tokens import PREFIX, SHORTEST, hash_of, hint_of, new_token
+from headrace.gateway.permissions import read_routes
 from headrace.runtime.sql_drivers import Connection, TakenError
 
-OWN: Final = ("key", "key_alias", "duration", "user_id", "team_id", "blocked", "spend")
+OWN: Final = ("key", "key_alias", "duration", "user_id", "team_id", "blocked", "spend", "allowed_routes", "key_type")
 """The fields of a key besides its terms."""
 
 
@@ -50,7 +51,34 @@ def changed(key: Holder, body: Mapping[str, Any], now: float) -> Holder:
         said["expires"] = None if body["duration"] is None else now + seconds("duration", body["duration"])
     if body.get("spend") is not None and key.revision:
         said["terms"] = reset(said["terms"], body["spend"], now)
+    if (routes := _routes(body)) is not None:
+        said["terms"] = replace(said["terms"], routes=routes)
     return replace(key, **said)
+
+
+_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "default": (),
+    "llm_api": ("llm_api_routes",),
+    "management": ("management_routes",),
+    "read_only": ("info_routes",),
+}
+"""LiteLLM's types of keys, and the paths that each may use."""
+
+
+def _routes(body: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The paths that a form gives a key; None if it says nothing of them. Raises BadRequestError."""
+    if body.get("key_type") is not None:
+        kind = body["key_type"]
+        if kind not in _TYPES:
+            raise BadRequestError(f"key_type must be one of {', '.join(_TYPES)}, got {kind!r}")
+        if kind != "default":
+            return _TYPES[kind]
+    if "allowed_routes" not in body:
+        return None
+    try:
+        return read_routes("allowed_routes", body["allowed_routes"] or [])
+    except ConfigurationError as error:
+        raise BadRequestError(error.failure.message) from None
 
 
 def reset(terms: Terms, spend: Any, now: float) -> Terms:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.admin.asked_calls import Calls, Row, date_of
@@ -42,6 +43,7 @@ class SpendDesk:
             "/spend/logs": Route(("GET",), "anyone", self.logs),
             "/spend/logs/v2": Route(("GET",), "anyone", self.pages),
             "/spend/calculate": Route(("POST",), "anyone", self.calculate),
+            "/global/spend/end_users": Route(("POST",), "look", self.dear_customers),
         }
 
     # ---- calls
@@ -158,9 +160,21 @@ class SpendDesk:
         rows = await self._dearest(["key", "name"], question)
         hashes = await self._calls.hashes(rows)
         return [
-            {"api_key": hashes.get(row["key"], row["key"]), "key_alias": row["name"] or None, "total_spend": dollars(row["cost"])}
+            {
+                "api_key": hashes.get(row["key"], row["key"]),
+                "key_alias": row["name"] or None,
+                "key_name": row["name"] or None,
+                "total_spend": dollars(row["cost"]),
+            }
             for row in rows
         ]
+
+    async def dear_customers(self, question: Question) -> Any:
+        """What each end user has spent, the most first: of an `api_key`, between `startTime` and `endTime`."""
+        words = {"startTime": "start_date", "endTime": "end_date"}
+        said = {words.get(name, name): str(value) for name, value in question.body.items() if value is not None}
+        rows = await self._dearest(["customer"], replace(question, query=said))
+        return [{"end_user": row["customer"], "total_count": row["calls"], "total_spend": dollars(row["cost"])} for row in rows]
 
     async def models(self, question: Question) -> Any:
         """The models with the highest spend, by default of the last 30 days."""
@@ -263,13 +277,18 @@ def payload(row: Row, hashes: Mapping[str, str], *, content: bool) -> dict[str, 
         "proxy_server_request": asked,
         "status": "success" if row["outcome"] == Outcome.ANSWERED.value else "failure",
         "metadata": {
+            "user_api_key": hashes.get(row["key"], row["key"]) or None,
             "user_api_key_alias": row["name"] or None,
+            "user_api_key_user_id": row["user"] or None,
+            "user_api_key_team_id": row["team"] or None,
+            "litellm_call_id": row["id"],
             "spend_logs_metadata": msgspec.json.decode(row["metadata"]),
             "usage": usage,
             "outcome": row["outcome"],
             "http_status": row["status"],
             "error": row["error"] or None,
             "attempts": row["attempts"],
+            "attempted_retries": max(0, row["attempts"] - 1),
             "queue_wait_ms": round(row["waited"] * 1000),
             "path": row["path"],
         },

@@ -53,7 +53,7 @@ class Allowance(Struct, frozen=True):
         """Start and end of the period, in Unix seconds."""
         if self.duration is None:
             return 0.0, math.inf
-        length = budget_of(self.budget / NANO, self.duration, "terms").window
+        length = budget_of(max(1, self.budget) / NANO, self.duration, "terms").window
         return now // length * length, now // length * length + length
 
 
@@ -93,6 +93,8 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Start of the first period, in Unix seconds. 0 if everything ever spent counts."""
     role: str = ""
     email: str = ""
+    routes: tuple[str, ...] = ()
+    """Of a key: the paths it may use, as in `headrace.gateway.permissions`; empty for all."""
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = {}
     members: tuple[Member, ...] = ()
@@ -118,9 +120,9 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
             single: dict[str, Any] = self.limits_on(name)
             limits_of(**single)
         for name, one in self.model_budgets.items():
-            budget_of(one.budget / NANO, one.duration, f"{where}.model_max_budget.{name}")
+            budget_of(max(1, one.budget) / NANO, one.duration, f"{where}.model_max_budget.{name}")
         if self.budget is not None:
-            budget_of(self.budget / NANO, self.budget_duration, where)
+            budget_of(max(1, self.budget) / NANO, self.budget_duration, where)
         elif self.budget_duration is not None:
             raise ConfigurationError(f"{where}.budget_duration needs a max_budget")
 
@@ -162,7 +164,7 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Length of the budget's period in seconds; inf without periods."""
         if self.budget is None or self.budget_duration is None:
             return math.inf
-        return budget_of(self.budget / NANO, self.budget_duration, "terms").window
+        return budget_of(max(1, self.budget) / NANO, self.budget_duration, "terms").window
 
     def period_at(self, now: float) -> tuple[float, float]:
         """Start and end of the budget's period. Periods follow one another without gaps, whenever calls are made."""

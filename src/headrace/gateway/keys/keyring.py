@@ -235,6 +235,7 @@ class Keyring:
             team_name=by_kind[Kind.TEAM].name if Kind.TEAM in by_kind else "",
             user=user,
             role=_role(found),
+            routes=key.terms.routes or None if key is not None else None,
             models=tuple([names for holder in found if (names := _names(holder))]),
             aliases={alias: model for holder in reversed(found) for alias, model in holder.terms.aliases.items()},
             scopes=tuple(scopes),
