@@ -51,6 +51,14 @@ def test_the_description_names_every_route_once() -> None:
     assert all(route_or_none(method, path) is not None for method, path in own)
 
 
+def test_a_summary_is_one_line_and_the_rest_a_description(place: Gateway) -> None:
+    """A docstring of several paragraphs was a summary as a whole, line breaks included."""
+    health = place.ask("/openapi.json")["paths"]["/health"]["get"]
+    assert health["summary"].startswith("Send a small test call to each deployment")
+    assert "\n" not in health["summary"]
+    assert health["description"].startswith("`cached`: seconds")
+
+
 def test_the_description_says_what_a_chat_takes_and_not_what_is_the_gateways(place: Gateway) -> None:
     document = place.ask("/openapi.json")
     chat = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -61,7 +61,13 @@ def _asked(desired: Iterable[Desired]) -> Iterator[tuple[str, str, dict[str, Any
     for one in desired:
         body = {"application/json": {"schema": {"type": "object", "properties": one.words}}} if one.words else None
         for method in one.methods:
-            yield one.path, method.lower(), {**_operation(one.path, "administration", body), "summary": one.what}
+            yield one.path, method.lower(), {**_operation(one.path, "administration", body), **_described(one.what)}
+
+
+def _described(what: str) -> dict[str, str]:
+    """The first paragraph of a docstring as `summary`, in one line, and the rest as `description`."""
+    summary, _, more = what.partition("\n\n")
+    return {"summary": " ".join(summary.split()), **({"description": more} if more else {})}
 
 
 def _seen() -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -38,7 +38,7 @@ def _group(group: Mapping[str, Any]) -> str:
     return f"<h2>{escape(group['name'])}</h2><p>{escape(told)}</p>{_table(_DEPLOYMENTS, rows)}{waiting}"
 
 
-_DEPLOYMENTS = ("Deployment", "Model", "In flight", "Limits", "Resting", "Calls", "Failed", "Median")
+_DEPLOYMENTS = ("Deployment", "Model", "In flight", "Limits", "Cooldown", "Calls", "Failed", "Median")
 _CALLS = ("When", "Model", "Deployment", "Key", "Outcome", "Waited", "Took", "Tokens", "Cost")
 
 
