@@ -210,21 +210,11 @@ class RedisStore:
     def _send(self, calls: list[list[Any]]) -> list[Any]:
         if not self._sha:
             self._sha = _digest(self._source)
-        replies = self._evaluate(calls)
+        replies = [self._one([self._sha, *call]) for call in calls]
         for at, reply in enumerate(replies):
             if type(reply).__name__ == "NoScriptError":  # one by one, to keep the order: the first call loads the script
                 replies[at] = self._client.eval(self._source, *calls[at])
         self.calls += len(calls)
-        return replies
-
-    def _evaluate(self, calls: list[list[Any]]) -> list[Any]:
-        calls = [[self._sha, *call] for call in calls]
-        if len(calls) == 1 or self._apart:
-            return [self._one(call) for call in calls]
-        pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.evalsha(*call)
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
     def _one(self, call: list[Any]) -> Any:
