@@ -218,7 +218,7 @@ def test_a_text_is_completed_by_a_chat(client: Client, upstream: Upstream) -> No
 
 
 def test_embeddings_are_refused_before_they_are_sent(client: Client, upstream: Upstream) -> None:
-    with pytest.raises(headrace.BadRequestError, match="no embeddings"):
+    with pytest.raises(headrace.BadRequestError, match="does not support embeddings"):
         client.call("embedding", MODEL, "hi")
     assert upstream.seen == []
 
@@ -279,7 +279,7 @@ def test_a_router_moves_from_anthropic_to_another_dialect_and_back(client: Clien
     [({"suffix": "."}, "suffix"), ({"echo": True}, "echo"), ({"best_of": 3}, "best_of"), ({"best_of": 3, "n": 1}, "best_of")],
 )
 def test_what_only_a_text_completion_can_be_asked_for_is_refused_by_name(client: Client, upstream: Upstream, given: Any, name: str) -> None:
-    with pytest.raises(headrace.UnsupportedParamsError, match=f"anthropic has no {name}"):
+    with pytest.raises(headrace.UnsupportedParamsError, match=f"anthropic does not support {name}"):
         client.call("text_completion", MODEL, "Say hello", **given)
     assert not upstream.seen
     told = client.call("text_completion", MODEL, "Say hello", drop_params=True, **given)

@@ -153,7 +153,7 @@ def test_a_cut_stream_is_no_answer(client: Client, bedrock: Upstream) -> None:
 
 
 def test_what_bedrock_cannot_take_is_refused_before_it_is_sent(client: Client, bedrock: Upstream) -> None:
-    with pytest.raises(headrace.UnsupportedParamsError, match="bedrock has no n, seed: "):
+    with pytest.raises(headrace.UnsupportedParamsError, match="bedrock does not support n, seed: "):
         client.chat(model=MODEL, n=2, seed=1)
     image = [{"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}]
     with pytest.raises(headrace.BadRequestError, match=r"messages\[0\]\.content\[0\]"):

@@ -92,7 +92,7 @@ def test_gemini_speaks_in_a_wav_or_as_it_comes(client: Client, upstream: Upstrea
     with wave.open(io.BytesIO(answer.content)) as heard:
         assert (heard.getframerate(), heard.getnchannels(), heard.readframes(100)) == (24000, 1, sound)
     assert client.call("speech", "gemini/tts", "Hello", "Kore", response_format="pcm").content == sound
-    for voice, wanted, said in ((None, "wav", "needs a voice"), ("Kore", "mp3", "speaks wav or pcm")):
+    for voice, wanted, said in ((None, "wav", "needs one of its own voices"), ("Kore", "mp3", "produces wav or pcm")):
         with pytest.raises(headrace.UnsupportedParamsError, match=said):
             client.call("speech", "gemini/tts", "Hello", voice, response_format=wanted)
 
@@ -136,7 +136,7 @@ def test_bedrock_ranks_by_the_models_arn(client: Client, upstream: Upstream) -> 
     }  # fmt: skip
     assert [it["inlineDocumentSource"]["type"] for it in seen.body["sources"]] == ["TEXT", "JSON"]
     assert [(it.index, it["relevance_score"]) for it in answer.results] == [(1, 0.9), (0, 0.2)]
-    with pytest.raises(headrace.BadRequestError, match="by its ARN"):
+    with pytest.raises(headrace.BadRequestError, match="give the model's ARN"):
         client.call("rerank", "bedrock/cohere.rerank-v3-5:0", "q", ["a"], **AWS)
 
 

@@ -57,7 +57,7 @@ def test_a_system_prompt_may_stand_beside_the_messages(client: Client) -> None:
 
 
 def test_an_answer_without_a_number_is_an_error(client: Client, upstream: Upstream) -> None:
-    with pytest.raises(headrace.APIResponseValidationError, match="gave no input_tokens"):
+    with pytest.raises(headrace.APIResponseValidationError, match="has no input_tokens"):
         count(client, upstream, "anthropic/claude-x", {"count": 3})
 
 

@@ -297,6 +297,6 @@ def encoded(upstream: Upstream) -> bytes:
 def test_what_cannot_be_streamed_is_said_before_anything_is_sent(client: Client, upstream: Upstream) -> None:
     with pytest.raises(headrace.BadRequestError, match="response_format 'srt' cannot be streamed"):
         client.call("transcription", "openai/whisper-1", SOUND, response_format="srt", stream=True)
-    with pytest.raises(headrace.BadRequestError, match="images cannot be streamed there"):
+    with pytest.raises(headrace.BadRequestError, match="images cannot be streamed with this provider"):
         client.call("image_generation", "a mill", "stability/sd3", stream=True)
     assert not upstream.seen

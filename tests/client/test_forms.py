@@ -103,7 +103,7 @@ def test_some_rerank_at_another_address_of_theirs(model: str, place: str) -> Non
 def test_what_is_no_ranking_is_a_bad_response(client: Client, upstream: Upstream, answer: Any) -> None:
     if answer == []:
         return  # no documents, no scores
-    with pytest.raises(headrace.APIResponseValidationError, match="voyage: the reply"):
+    with pytest.raises(headrace.APIResponseValidationError, match="voyage: the response"):
         rerank(client, upstream, "voyage/rerank-2", answer)
 
 
@@ -258,7 +258,7 @@ def test_azures_voices_are_asked_in_markup(client: Client, upstream: Upstream) -
         '<speak version="1.0" xmlns="http://www.w3.org/2001/10/synthesis" xml:lang="en-GB"><voice name="en-GB-RyanNeural">'
         '<prosody rate="+30.00%">1 &lt; 2 &amp; so on</prosody></voice></speak>'
     )
-    with pytest.raises(headrace.UnsupportedParamsError, match="needs a voice"):
+    with pytest.raises(headrace.UnsupportedParamsError, match="needs one of its own voices"):
         client.call("speech", "azure_speech/tts", "Hello.")
     with pytest.raises(headrace.UnsupportedParamsError, match="aac"):
         client.call("speech", "azure_speech/tts", "Hello.", "en-GB-RyanNeural", response_format="aac")

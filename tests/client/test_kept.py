@@ -149,25 +149,25 @@ def test_a_file_is_read_piece_by_piece_where_it_is_as_its_provider_keeps_it(clie
     with pytest.raises(headrace.APIConnectionError):
         client.call("file_content", "file-1", stream=True)
     assert client.call("file_content", "file-1", stream=True) == []
-    with pytest.raises(headrace.BadRequestError, match="leave stream out"):
+    with pytest.raises(headrace.BadRequestError, match="remove stream"):
         client.call("file_content", "msgbatch_01", "anthropic", stream=True)
     assert len(upstream.seen) == 3
 
 
 def test_a_result_that_cannot_be_read_is_no_empty_answer(client: Client, upstream: Upstream) -> None:
     upstream.answer(Reply(b'{"custom_id": "a-1"}\n'))
-    with pytest.raises(headrace.APIResponseValidationError, match="anthropic: the reply"):
+    with pytest.raises(headrace.APIResponseValidationError, match="anthropic: the response"):
         client.call("file_content", "msgbatch_01", "anthropic")
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"{", "line 1 is no request"),
-        (lines({**CALLS[0], "url": "/v1/embeddings"}), "line 1 asks for '/v1/embeddings'"),
+        (b"{", "line 1 is not a request"),
+        (lines({**CALLS[0], "url": "/v1/embeddings"}), "line 1 calls '/v1/embeddings'"),
         (lines({"custom_id": "a", "body": {}}), "line 1 names no model"),
         (lines({**CALLS[0], "custom_id": "has spaces"}), "custom_ids of 1 to 64 letters"),
-        (lines({"custom_id": "a", "body": {**CALLS[0]["body"], "logit_bias": {"1": 2}}}), "line 1: anthropic has no logit_bias"),  # type: ignore[dict-item]
+        (lines({"custom_id": "a", "body": {**CALLS[0]["body"], "logit_bias": {"1": 2}}}), "line 1: anthropic does not support logit_bias"),  # type: ignore[dict-item]
     ],
 )
 def test_a_bad_line_is_named_before_anything_is_sent(client: Client, upstream: Upstream, line: bytes, said: str) -> None:
@@ -184,9 +184,9 @@ def test_what_a_provider_has_no_word_for_is_left_out_of_lines_where_that_is_want
 
 
 def test_anthropic_is_given_no_file_of_calls_to_keep(client: Client, upstream: Upstream) -> None:
-    with pytest.raises(headrace.BadRequestError, match="give create_batch the file itself"):
+    with pytest.raises(headrace.BadRequestError, match="pass the file itself to create_batch"):
         client.call("create_file", FILE, "batch", "anthropic")
-    with pytest.raises(headrace.BadRequestError, match="give the file itself as input_file_id"):
+    with pytest.raises(headrace.BadRequestError, match="pass the file itself as input_file_id"):
         client.call("create_batch", "24h", "/v1/chat/completions", "file_011", "anthropic")
     assert upstream.seen == []
 
@@ -516,5 +516,5 @@ def test_a_refusal_is_raised_as_what_it_is(client: Client, upstream: Upstream, p
 @pytest.mark.parametrize("provider", ["anthropic", "gemini", "mistral", "xai"])
 def test_an_answer_that_is_no_batch_is_a_bad_response(client: Client, upstream: Upstream, provider: str) -> None:
     upstream.answer(Reply({"hello": 1}))
-    with pytest.raises(headrace.APIResponseValidationError, match=f"{provider}: the reply"):
+    with pytest.raises(headrace.APIResponseValidationError, match=f"{provider}: the response"):
         client.call("retrieve_batch", "x", provider)

@@ -90,7 +90,7 @@ def test_a_batch_goes_out_the_same_in_both_colours_and_again_when_it_is_sent_aga
 
 
 def test_what_is_wrong_with_a_line_is_told_before_anything_is_sent(client: Client, upstream: Upstream) -> None:
-    with pytest.raises(headrace.BadRequestError, match="line 4 is no request"):
+    with pytest.raises(headrace.BadRequestError, match="line 4 is not a request"):
         client.call("create_batch", "24h", "/v1/chat/completions", calls(3) + b"\n{", custom_llm_provider="anthropic")
     assert upstream.seen == []
 

@@ -163,7 +163,7 @@ def test_a_principal_of_databricks_gets_a_token_of_its_workspace(client: Client,
 
 def test_a_token_service_that_answers_nonsense_is_named(client: Client, cloud: Upstream) -> None:
     cloud.answer(Reply({"hello": 1}))
-    with pytest.raises(headrace.AuthenticationError, match="/oidc/v1/token answered without a token"):
+    with pytest.raises(headrace.AuthenticationError, match="/oidc/v1/token has no token"):
         client.chat(model="databricks/m", api_key=None, client_id="me", client_secret="my-secret")
 
 
@@ -305,9 +305,9 @@ def test_sap_embeds(client: Client, sap: Upstream) -> None:
 @pytest.mark.parametrize(
     ("key", "resources", "error", "said"),
     [
-        ("no json", [], headrace.ConfigurationError, "it is no JSON object"),
+        ("no json", [], headrace.ConfigurationError, "it is not a JSON object"),
         ('{"clientid": "me"}', [], headrace.ConfigurationError, "it has no serviceurls"),
-        (None, [], headrace.ConfigurationError, "no orchestration is deployed in the resource group 'default'"),
+        (None, [], headrace.ConfigurationError, "no orchestration is deployed in resource group 'default'"),
     ],
 )
 def test_what_sap_lacks_is_said(client: Client, sap: Upstream, key: Any, resources: Any, error: type[Exception], said: str) -> None:

@@ -214,7 +214,7 @@ def test_what_litellm_has_and_we_have_not_says_what_to_use_instead(upstream: Ups
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"model": "opnai/m", "base_url": None}, "deployment 'gpt' .opnai/m.*no provider 'opnai'"),
+        ({"model": "opnai/m", "base_url": None}, "deployment 'gpt' .opnai/m.*unknown provider 'opnai'"),
         ({"model": "groq/llama", "base_url": None, "api_key": None}, "deployment 'gpt' .groq/llama.*GROQ_API_KEY"),
         ({"base_url": "nowhere"}, "base_url must begin with http"),
         ({"rpm": -5}, r"model_list\[0\].litellm_params.rpm must be a whole number of at least 1, got the int -5"),

@@ -162,7 +162,7 @@ def test_a_chats_stream_becomes_the_events_of_responses(client: Client, upstream
 )
 def test_what_a_chat_cannot_say_is_named_or_left_out(client: Client, upstream: Upstream, said: dict[str, Any], named: str) -> None:
     upstream.answer(Reply(CHAT))
-    with pytest.raises(headrace.UnsupportedParamsError, match=f"groq has no {named}"):
+    with pytest.raises(headrace.UnsupportedParamsError, match=f"groq does not support {named}"):
         client.call("responses", "hi", "groq/llama", **said)
     assert upstream.seen == []
     client.call("responses", "hi", "groq/llama", drop_params=True, **said)

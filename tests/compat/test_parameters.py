@@ -255,6 +255,6 @@ def test_fields_of_documents_that_count_are_ranked_by() -> None:
 def test_what_a_reranker_has_no_word_for_is_refused() -> None:
     """Symptom: `max_chunks_per_doc` was taken and ignored."""
     with standing() as upstream:
-        with pytest.raises(headrace.UnsupportedParamsError, match="cohere has no max_chunks_per_doc"):
+        with pytest.raises(headrace.UnsupportedParamsError, match="cohere does not support max_chunks_per_doc"):
             sent("rerank", upstream, max_chunks_per_doc=3)
         assert sent("rerank", upstream, max_chunks_per_doc=3, drop_params=True) == sent("rerank", upstream)

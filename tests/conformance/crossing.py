@@ -84,7 +84,7 @@ UNTYPED: Mapping[str, str] = {
 
 INCOHERENT: Mapping[str, str] = {
     r"it lost its usage": "counts that contradict each other: more was cached than read, more thought than written",
-    r"stopReason|finish_reason|before its answer was complete": "the recorded answer has no end",
+    r"stopReason|finish_reason|before the response was complete": "the recorded answer has no end",
     r"annotations?\.": "annotations that OpenAI's own types do not know",
     r"tool_calls\.\[\]\.type|it lost its calls": "a call of a tool that takes bare text",
     r"it lost its text": "an answer that was spoken",

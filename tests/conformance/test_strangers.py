@@ -27,4 +27,4 @@ def test_a_difference_is_seen() -> None:
     assert stranger_checks._difference({"usage": 1}, {"usage": None}) == "usage: 1 became None"
     ways = (stranger_checks.stranger("openai_chat", "m"), stranger_checks.stranger("gemini", "m"))
     told, lost = [stranger_checks.tried(lambda to: stranger_checks.answered(one.exchange, to), to) for to in ways]
-    assert "is no answer of Gemini's" in stranger_checks._difference(told, lost)
+    assert "is not a Gemini response" in stranger_checks._difference(told, lost)

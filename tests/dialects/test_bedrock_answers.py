@@ -126,12 +126,12 @@ def test_the_answers_id_is_the_requests() -> None:
 
 @pytest.mark.parametrize("body", [None, [], {}, {"output": {}}, {"output": {"message": {}}}, {"output": {"message": {"content": [3]}}}])
 def test_what_is_no_answer_is_told_so(body: Any) -> None:
-    with pytest.raises(APIResponseValidationError, match="is no answer of Converse"):
+    with pytest.raises(APIResponseValidationError, match="is not a Converse response"):
         read(body)
 
 
 def test_a_page_instead_of_an_answer_is_told_so() -> None:
-    with pytest.raises(APIResponseValidationError, match="is no answer of Converse"):
+    with pytest.raises(APIResponseValidationError, match="is not a Converse response"):
         CONVERSE.read_response(HttpResponse(200, Headers(), b"<html>\xff"), ASKED, HERE)
 
 
@@ -249,13 +249,13 @@ def test_an_event_of_tomorrow_says_nothing_today() -> None:
     ],
 )
 def test_an_event_that_cannot_be_read_is_told_so(name: str, payload: Any) -> None:
-    with pytest.raises(APIResponseValidationError, match=f"a {name} of the stream is not what Converse allows"):
+    with pytest.raises(APIResponseValidationError, match=f"a {name} event of the stream is not valid"):
         events_of(START + event(name, payload))
 
 
 def test_a_stream_without_its_stop_is_cut() -> None:
     for data in (b"", START, START + delta(0, text="hi"), (START + STOP)[:-1]):
-        with pytest.raises(TruncatedStream, match="before its messageStop"):
+        with pytest.raises(TruncatedStream, match="before messageStop"):
             events_of(data)
 
 

@@ -252,8 +252,8 @@ def test_reasoning_only_the_provider_reads_is_the_text_anthropic_gives() -> None
         ({"messages": [{"role": "user", "content": "hi"}]}, r"messages\[0\]\.content must be a list"),
         ({"messages": [user("hi")]}, r"messages\[0\]\.content\[0\] must be an object"),
         ({"messages": [user({"toolResult": {"content": []}})]}, r"messages\[0\]\.content\[0\]\.toolResult\.toolUseId must be a string"),
-        ({"messages": [assistant(called(input={"n": "\ud800"}))]}, r"toolUse\.input must be JSON with whole characters"),
-        ({"messages": [user(result({"json": "\ud800"}))]}, r"toolResult\.content\[0\]\.json must be JSON with whole characters"),
+        ({"messages": [assistant(called(input={"n": "\ud800"}))]}, r"toolUse\.input must be valid JSON without lone surrogates"),
+        ({"messages": [user(result({"json": "\ud800"}))]}, r"toolResult\.content\[0\]\.json must be valid JSON without lone surrogates"),
         ({"messages": [assistant({"toolUse": 3})]}, r"messages\[0\]\.content\[0\]\.toolUse must be an object"),
         ({"messages": [user({"text": "x"})], "inferenceConfig": {"maxTokens": "9"}}, r"inferenceConfig\.maxTokens must be a whole number"),
         ({"messages": [user({"text": "x"})], "inferenceConfig": {"stopSequences": [1]}}, r"stopSequences\[0\] must be a string"),
@@ -396,11 +396,14 @@ def test_what_converse_has_no_word_for_is_named_and_left_out(given: dict[str, An
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}, r"messages\[0\]\.content\[0\]: .* fetches nothing"),
-        ({"type": "image_url", "image_url": {"url": f"data:image/tiff;base64,{PNG}"}}, "takes no image of the media type 'image/tiff'"),
-        ({"type": "file", "file": {"file_id": "file-1"}}, "keeps no files under an id"),
+        ({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}, r"messages\[0\]\.content\[0\]: .* does not fetch URLs"),
+        (
+            {"type": "image_url", "image_url": {"url": f"data:image/tiff;base64,{PNG}"}},
+            "does not accept images of the media type 'image/tiff'",
+        ),
+        ({"type": "file", "file": {"file_id": "file-1"}}, "does not store files"),
         ({"type": "hologram"}, "no content of type 'hologram'"),
-        ({"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}, "fetches nothing"),
+        ({"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}, "does not fetch URLs"),
     ],
 )
 def test_content_that_cannot_be_sent_is_named(content: dict[str, Any], said: str) -> None:

@@ -91,9 +91,11 @@ def test_geminis_settings_stay_with_gemini(to: str, provider: str) -> None:
 
 def test_cohere_gets_no_document_of_anthropics_form_nor_a_conversation_kept_elsewhere() -> None:
     upload = {"type": "container_upload", "file_id": "file_1"}
-    with pytest.raises(BadRequestError, match=r"messages\[0\]\.content\[0\]: Cohere's messages cannot hold container_upload of another"):
+    with pytest.raises(
+        BadRequestError, match=r"messages\[0\]\.content\[0\]: Cohere's messages cannot contain container_upload blocks of another"
+    ):
         sent({**ANTHROPIC, "messages": [{"role": "user", "content": [upload]}]}, "anthropic_messages", "cohere", "cohere")
-    with pytest.raises(BadRequestError, match="messages: Cohere wants at least one"):
+    with pytest.raises(BadRequestError, match="messages: Cohere requires at least one"):
         sent({"model": "m", "prompt": {"id": "pmpt_1"}}, "openai_responses", "cohere", "cohere")
 
 
@@ -163,14 +165,14 @@ def test_calls_without_ids_get_some_where_the_other_dialect_wants_them() -> None
 
 def test_files_anthropic_cannot_take_are_refused_by_name() -> None:
     film = {"fileData": {"fileUri": "gs://bucket/film.mp4", "mimeType": "video/mp4"}}
-    with pytest.raises(BadRequestError, match=r"messages\[0\]\.content\[0\]: Anthropic's messages take files from the web, not from gs"):
+    with pytest.raises(BadRequestError, match=r"messages\[0\]\.content\[0\]: Anthropic's messages accept files from the web, not gs"):
         sent({"contents": [{"role": "user", "parts": [film]}]}, "gemini", "anthropic_messages", "anthropic")
     inline = {"inlineData": {"data": "AAAA", "mimeType": "video/mp4"}}
-    with pytest.raises(BadRequestError, match=r"take PDF, text and pictures, no video/mp4"):
+    with pytest.raises(BadRequestError, match=r"accept PDF, text and images, not video/mp4"):
         sent({"contents": [{"role": "user", "parts": [inline]}]}, "gemini", "anthropic_messages", "anthropic")
 
 
 @pytest.mark.parametrize(("to", "provider"), [("anthropic_messages", "anthropic"), ("bedrock_converse", "bedrock")])
 def test_a_conversation_of_a_system_alone_is_refused_before_it_is_sent(to: str, provider: str) -> None:
-    with pytest.raises(BadRequestError, match="wants a turn of the user's"):
+    with pytest.raises(BadRequestError, match="requires a user message"):
         sent({"model": "m", "messages": [{"role": "system", "content": "hi"}]}, "openai_chat", to, provider)

@@ -174,7 +174,7 @@ def test_an_answer_is_written_again_as_it_was_read(name: str) -> None:
 
 @pytest.mark.parametrize("body", [[], "x", {"done": True}, {"message": []}, {"message": {"content": 1}}, {"message": {"tool_calls": [1]}}])
 def test_an_answer_that_is_none_is_a_bad_response(body: Any) -> None:
-    with pytest.raises(APIResponseValidationError, match="ollama: the reply"):
+    with pytest.raises(APIResponseValidationError, match="ollama: the response"):
         DIALECT.read_response(reply(body), ASKED, OWN)
 
 

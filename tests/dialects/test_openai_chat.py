@@ -290,7 +290,7 @@ def test_words_of_other_dialects_become_openais(native: str | None, word: str) -
 
 @pytest.mark.parametrize("body", [b'{"object": "list"}', b'{"choices": {}}', b'{"choices": ["x"]}', b'{"choices": [{"message": "x"}]}'])
 def test_a_body_that_is_no_chat_completion_is_a_bad_response(body: bytes) -> None:
-    with pytest.raises(APIResponseValidationError, match="openai: the reply"):
+    with pytest.raises(APIResponseValidationError, match="openai: the response"):
         dialect.read_response(HttpResponse(200, Headers(), body), ASKED, TARGET)
 
 

@@ -89,7 +89,7 @@ def test_a_stream_without_done_is_whole_when_every_choice_has_finished() -> None
     ],
 )
 def test_a_stream_that_ends_before_it_said_so_is_truncated(data: bytes) -> None:
-    with pytest.raises(TruncatedStream, match="before it was finished"):
+    with pytest.raises(TruncatedStream, match="ended early"):
         read(data)
 
 

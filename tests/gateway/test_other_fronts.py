@@ -256,7 +256,7 @@ def test_ollamas_completion_streams_in_its_own_words(provider: Upstream) -> None
 def test_a_completion_stream_that_is_cut_or_refused_ends_in_ollamas_error(address: str, provider: Upstream) -> None:
     provider.answer(Reply(pieces=LINES[:2], headers={"content-type": "application/x-ndjson"}))
     lines = [json.loads(line) for line in ask(address, "/api/generate", {"model": "local", "prompt": "hi"})[2].splitlines()]
-    assert "the stream ended before it was finished" in lines[-1]["error"]
+    assert "the stream ended early" in lines[-1]["error"]
     for more, named in (
         ({"suffix": "x"}, "suffix"), ({"raw": True}, "raw"), ({"template": "{{ .Prompt }}"}, "template"), ({"context": [1]}, "context"),
         ({"prompt": 5}, "prompt"), ({"system": ["x"]}, "system"),
@@ -368,7 +368,7 @@ def test_a_stream_of_theirs_that_is_cut_ends_in_an_error(
     _, _, body = ask(address, path, {"model": model, "messages": MESSAGES, "stream": True})
     assert body.startswith(pieces[0])
     last = json.loads(body.decode().strip().splitlines()[-1].removeprefix("data: "))
-    assert "the stream ended before it was finished" in last.get("delta", last)["error"]
+    assert "the stream ended early" in last.get("delta", last)["error"]
     assert last.get("delta", {}).get("finish_reason", "ERROR") == "ERROR"
     assert not last.get("done")
 

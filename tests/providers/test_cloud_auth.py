@@ -215,7 +215,7 @@ def test_credentials_that_never_come_are_a_timeout(monkeypatch: pytest.MonkeyPat
     credentials = Counted(float("inf"))
     credentials.gate.clear()
     signer = Signer("cloud", credentials)
-    with pytest.raises(Timeout, match="no credentials came") as caught:
+    with pytest.raises(Timeout, match="no credentials within") as caught:
         shown(signer)
     assert caught.value.failure.sent is False
     credentials.gate.set()
@@ -524,7 +524,7 @@ def test_a_web_identitys_token_is_read_anew_from_its_file(sts: SimpleNamespace, 
 
 
 def test_a_role_without_anybody_to_take_it_on_is_told() -> None:
-    with pytest.raises(AuthenticationError, match=f"to take on {ROLE}"):
+    with pytest.raises(AuthenticationError, match=f"to assume {ROLE}"):
         shown(Signer("bedrock", Aws({"aws_role_name": ROLE}, "us-east-1")))
 
 
@@ -567,7 +567,7 @@ def test_googles_token_is_kept_and_renewed() -> None:
         ({"type": "service_account", "client_email": "x"}, "MalformedError"),
         ({"type": "authorized_user"}, "ValueError"),
         ({"type": "carrier_pigeon"}, "must be of type service_account, authorized_user, external_account"),
-        ("no such file.json", "must be a service account's JSON or the path"),
+        ("no such file.json", "must be a service account's JSON, or the path"),
     ],
 )
 def test_googles_own_library_reads_credentials(said: Any, error: str, tmp_path: Any) -> None:

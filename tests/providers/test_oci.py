@@ -153,7 +153,7 @@ def test_the_services_own_key_is_shown_as_it_is(client: Client, upstream: Upstre
         ({}, headrace.AuthenticationError, "no OCI credentials were found"),
         ({"oci_user": "u", "oci_key": PEM}, headrace.ConfigurationError, "an API key also needs oci_tenancy, oci_fingerprint"),
         ({**WHO, "oci_key": "no key"}, headrace.ConfigurationError, "not an RSA key in PEM"),
-        ({"oci_signer": 7}, headrace.ConfigurationError, "must be a signer of Oracle's library"),
+        ({"oci_signer": 7}, headrace.ConfigurationError, "must be a signer from Oracle's library"),
     ],
 )
 def test_what_cannot_sign_says_what_is_missing_and_no_secret(

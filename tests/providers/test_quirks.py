@@ -46,7 +46,7 @@ def test_where_nothing_is_special_the_body_is_passed_on_as_it_is() -> None:
 
 
 def test_a_refused_parameter_is_named() -> None:
-    with pytest.raises(UnsupportedParamsError, match=r"p refuses a, b \(a test\).*drop_params=True") as caught:
+    with pytest.raises(UnsupportedParamsError, match=r"p rejects a, b \(a test\).*drop_params=True") as caught:
         apply(provider(refuse=("a", "b", "c")), {"model": "m", "b": 1, "a": 2}, operation="chat")
     assert (caught.value.llm_provider, caught.value.model) == ("p", "m")
 

@@ -98,11 +98,11 @@ def test_an_address_says_whom_to_call_when_the_name_does_not(model: str, base_ur
     [
         ("gpt5", None, ["LLM Provider NOT provided", "'openai/gpt5'", "custom_llm_provider", "base_url="]),
         ("gpt-oss-120b", None, ["LLM Provider NOT provided"]),
-        ("opnai/gpt-4o", None, ["no provider 'opnai'", "openai", "register_provider"]),
-        ("x", "siliconflo", ["no provider 'siliconflo' (from custom_llm_provider)", "siliconflow"]),
-        ("OpenAI/gpt-4o", None, ["no provider 'OpenAI'"]),
+        ("opnai/gpt-4o", None, ["unknown provider 'opnai'", "openai", "register_provider"]),
+        ("x", "siliconflo", ["unknown provider 'siliconflo' (from custom_llm_provider)", "siliconflow"]),
+        ("OpenAI/gpt-4o", None, ["unknown provider 'OpenAI'"]),
         ("openai/", None, ["missing after openai/"]),
-        ("/x", None, ["no provider ''"]),
+        ("/x", None, ["unknown provider ''"]),
     ],
 )
 def test_a_name_that_says_nothing_gets_help(model: str, given: str | None, said: list[str]) -> None:

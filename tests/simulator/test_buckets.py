@@ -177,8 +177,8 @@ def test_a_word_that_vertexs_embeddings_have_not_fails_the_whole_batch(call: Cal
 @pytest.mark.parametrize(
     ("model", "more", "says"),
     [
-        ("text-embedding-005", {}, "line 1 asks for '/v1/embeddings'; vertex_ai takes /v1/chat/completions in files"),
-        ("gemini-embedding-sim", {"input": ["a", "b"]}, "line 1: input must be one text"),
+        ("text-embedding-005", {}, "line 1 calls '/v1/embeddings'; vertex_ai accepts /v1/chat/completions in files"),
+        ("gemini-embedding-sim", {"input": ["a", "b"]}, "line 1: input must be a single string"),
     ],
 )
 def test_texts_that_vertex_cannot_embed_in_a_batch_are_refused_by_their_line(
@@ -208,9 +208,9 @@ def test_novas_embeddings_are_asked_for_and_read_in_its_own_words(tmp_path: Path
 @pytest.mark.parametrize(
     ("model", "more", "says"),
     [
-        ("amazon.titan-embed-sim-v2:0", {"url": "/v1/chat/completions"}, "line 1 asks for .* bedrock takes /v1/embeddings of amazon.titan"),
-        ("amazon.sim-v1:0", {"url": "/v1/embeddings"}, "line 1 asks for .* bedrock takes /v1/chat/completions in files"),
-        ("amazon.titan-embed-sim-v2:0", {"url": "/v1/embeddings"}, "line 1: input must be one text"),
+        ("amazon.titan-embed-sim-v2:0", {"url": "/v1/chat/completions"}, "line 1 calls .* bedrock accepts /v1/embeddings for amazon.titan"),
+        ("amazon.sim-v1:0", {"url": "/v1/embeddings"}, "line 1 calls .* bedrock accepts /v1/chat/completions in files"),
+        ("amazon.titan-embed-sim-v2:0", {"url": "/v1/embeddings"}, "line 1: input must be a single string"),
     ],
 )
 def test_a_line_that_a_model_cannot_answer_is_named(call: Caller, base: Running, model: str, more: Any, says: str, tmp_path: Path) -> None:
@@ -272,15 +272,15 @@ NEITHER = {"s3_bucket_name": None, "gcs_bucket_name": None}
         ("create_file", b"x", {"s3_bucket_name": "mill/../x", "gcs_bucket_name": "mill/../x"}, "(s3|gcs)_bucket_name must be a bucket"),
         ("create_file", b"", {}, "file is empty"),
         ("create_file", b"x", {"s3_endpoint_url": "ftp://x", "gcs_endpoint_url": "ftp://x"}, "endpoint_url must begin with http"),
-        ("file_content", "file-1", {}, "a file's id is (s3|gs)://bucket/name"),
-        ("file_content", "{scheme}://other/x", {}, "files are kept in (s3|gs)://mill/ alone"),
+        ("file_content", "file-1", {}, "a file id must be (s3|gs)://bucket/name"),
+        ("file_content", "{scheme}://other/x", {}, "files are only stored in (s3|gs)://mill/"),
         (
             "file_delete",
             "{scheme}://mill/x",
             {"s3_bucket_name": "mill/in", "gcs_bucket_name": "mill/in"},
-            "kept in (s3|gs)://mill/in/ alone",
+            "stored in (s3|gs)://mill/in/",
         ),
-        ("file_retrieve", "{scheme}://mill/in/../x", {"s3_bucket_name": "mill/in", "gcs_bucket_name": "mill/in"}, "a file's id is"),
+        ("file_retrieve", "{scheme}://mill/in/../x", {"s3_bucket_name": "mill/in", "gcs_bucket_name": "mill/in"}, "a file id must be"),
         ("file_retrieve", "{scheme}://mill/x", NEITHER, "own bucket: pass"),
     ],
 )
@@ -341,7 +341,7 @@ def test_what_s3_refuses_is_told_in_its_words_and_without_secrets(call: Caller, 
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        ([{}, {"model": "other"}], "line 2 asks for 'other'"),
+        ([{}, {"model": "other"}], "line 2 is for 'other'"),
         ([{"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}], "line 1 has tools"),
     ],
 )
@@ -645,7 +645,7 @@ def test_a_session_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatc
         step = upload.then(HttpResponse(308, Headers.of({}), b""), step.step)
     assert step is not None
     assert (methods, step.request.method) == (["PUT"] * 4, "DELETE")
-    with pytest.raises(headrace.BadRequestError, match="no more than 0 of 250 bytes"):
+    with pytest.raises(headrace.BadRequestError, match="after 0 of 250 bytes"):
         upload.then(HttpResponse(499, Headers.of({}), b""), step.step)
 
 

@@ -76,7 +76,7 @@ def _content(message: Message, at: str) -> tuple[tuple[Part, ...], str | None]:
             told, summary = [], part.extra["content"]
         elif part.type in _REFUSED:
             raise BadRequestError(
-                f"{at}.content[{place}]: only the provider that made {part.type} can read it: send the turns it stands for"
+                f"{at}.content[{place}]: {part.type} is readable only by the provider that created it: send the messages it replaces"
             )
         elif message.role != "assistant" and part.type != "tool_addition":
             told += _blocks(part)

@@ -43,7 +43,7 @@ class Form(Struct, frozen=True):
         """Raises BadRequestError for token ids, which none of these APIs accepts."""
         texts = [request.input] if isinstance(request.input, str) else request.input
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
-            raise bad("input", f"a string or a list of strings: {target.provider} takes no token ids", request.input)
+            raise bad("input", f"a string or a list of strings: {target.provider} does not accept token ids", request.input)
         said = {name: value for name, value in request.extra.items() if value is not None and value is not UNSET}
         if request.dimensions is not None:
             said["dimensions"] = request.dimensions
@@ -80,7 +80,7 @@ def _embedding(values: Json, index: int, *, packed: bool) -> Embedding:
 
 
 def _unreadable(response: HttpResponse, target: Target, error: Exception) -> APIResponseValidationError:
-    message = f"{target.provider}: the reply (status {response.status}, {len(response.body)} bytes) holds no embeddings: {error}"
+    message = f"{target.provider}: the response (status {response.status}, {len(response.body)} bytes) contains no embeddings: {error}"
     failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
     return APIResponseValidationError.of(failure)
 
@@ -97,7 +97,7 @@ def _counted(headers: Headers) -> int | None:
 
 def _one(texts: Sequence[str]) -> str:
     if len(texts) > 1:
-        raise bad("input", "one text: this model embeds one at a time", list(texts))
+        raise bad("input", "a single string: this model embeds one text at a time", list(texts))
     return texts[0]
 
 

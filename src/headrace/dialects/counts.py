@@ -67,5 +67,5 @@ def answer(count: Count, body: Mapping[str, Json], provider: str, model: str) ->
     """The number of tokens in the response `body`. Raises APIResponseValidationError for a response without a number."""
     found = body.get(count.field)
     if not isinstance(found, int):
-        raise APIResponseValidationError(f"{provider} was asked for a count of tokens and gave no {count.field}", provider, model)
+        raise APIResponseValidationError(f"{provider}: the token count response has no {count.field}", provider, model)
     return found

@@ -145,12 +145,12 @@ def optional(value: Json, field: str) -> str | None:
     return None if value is None else string(value, field)
 
 
-def json_text(value: Json, at: str = "what a tool takes or gives") -> str:
+def json_text(value: Json, at: str = "tool arguments or results") -> str:
     """`value` as JSON. Raises BadRequestError for what cannot be encoded, such as a lone surrogate."""
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise bad(at, "JSON with whole characters only", value) from None
+        raise bad(at, "valid JSON without lone surrogates", value) from None
 
 
 def sent(body: Json) -> bytes:

@@ -110,7 +110,7 @@ def _message(message: Message, own: str, at: str) -> Message:
 def _part(part: Part, own: str, at: str) -> Part:
     if isinstance(part, Other):
         if own in _NAMED_ALIKE:
-            raise BadRequestError(f"{at}: {_NAMED_ALIKE[own]} messages cannot hold {part.type} of another dialect: leave it out")
+            raise BadRequestError(f"{at}: {_NAMED_ALIKE[own]} messages cannot contain {part.type} blocks of another dialect: remove them")
         return part
     if isinstance(part, ToolResult):
         return msgspec.structs.replace(part, content=tuple([_part(inner, own, at) for inner in part.content]), extra=_marks(part.extra))
@@ -140,7 +140,7 @@ def _tool(tool: Tool, own: str, at: str) -> Tool:
         return tool
     said = own_tools.said_in(own, tool)
     if said is None:
-        raise BadRequestError(f"{at}: {own} has no tool of type {tool.type}: leave it out, or give a function")
+        raise BadRequestError(f"{at}: {own} has no tool of type {tool.type}: remove it, or use a function")
     return said
 
 

@@ -63,12 +63,12 @@ ITEMS: Final[Mapping[str, _Item]] = {
         {"timeout_ms": None, "max_output_length": None},
     ),
     "local_shell": _Item(
-        "local_shell_call", "local_shell_call_output", "action", "Runs a command, its words one by one.",
+        "local_shell_call", "local_shell_call_output", "action", "Runs a command, given as a list of arguments.",
         {"command": _TEXTS, "env": {"type": "object", "additionalProperties": _TEXT}, "timeout_ms": _NUMBER, "working_directory": _TEXT},
         ("command",), {"type": "exec", "env": {}},
     ),
     "apply_patch": _Item(
-        "apply_patch_call", "apply_patch_call_output", "operation", "Creates, changes or deletes a file. The diff is in the V4A form.",
+        "apply_patch_call", "apply_patch_call_output", "operation", "Creates, changes or deletes a file. The diff is in V4A format.",
         {"type": {"type": "string", "enum": ["create_file", "update_file", "delete_file"]}, "path": _TEXT, "diff": _TEXT},
         ("type", "path"),
     ),
@@ -79,18 +79,18 @@ ITEMS: Final[Mapping[str, _Item]] = {
 
 # docs.claude.com/en/docs/agents-and-tools/tool-use, read 2026-11
 _ANTHROPICS: Final[Mapping[str, tuple[str, Mapping[str, Json], tuple[str, ...]]]] = {
-    "bash": ("Runs a command in a shell that goes on from call to call. restart: begins a new one.",
+    "bash": ("Runs a command in a shell that persists between calls. restart: starts a new shell.",
         {"command": _TEXT, "restart": {"type": "boolean"}}, ()),
     "text_editor": ("Views, creates and edits files. view_range: first and last line.", {
         "command": {"type": "string", "enum": ["view", "create", "str_replace", "insert"]}, "path": _TEXT, "file_text": _TEXT,
         "old_str": _TEXT, "new_str": _TEXT, "insert_line": _NUMBER, "insert_text": _TEXT, "view_range": {"type": "array", "items": _NUMBER},
     }, ("command", "path")),
-    "memory": ("Keeps notes from one conversation to the next, in files below /memories. Look there before anything else.", {
+    "memory": ("Keeps notes across conversations, in files below /memories. Check it before doing anything else.", {
         "command": {"type": "string", "enum": ["view", "create", "str_replace", "insert", "delete", "rename"]}, "path": _TEXT,
         "view_range": {"type": "array", "items": _NUMBER}, "file_text": _TEXT, "old_str": _TEXT, "new_str": _TEXT, "insert_line": _NUMBER,
         "insert_text": _TEXT, "old_path": _TEXT, "new_path": _TEXT,
     }, ("command",)),
-    "computer": ("Sees and works the screen.", {
+    "computer": ("Views and controls the screen.", {
         "action": {"type": "string", "enum": [
             "screenshot", "left_click", "right_click", "middle_click", "double_click", "triple_click", "mouse_move", "left_click_drag",
             "left_mouse_down", "left_mouse_up", "scroll", "type", "key", "hold_key", "wait", "cursor_position", "zoom",

@@ -59,7 +59,7 @@ def unreadable(response: HttpResponse, provider: str, model: str, what: str) -> 
     """The error for a response body that cannot be used. what: what is wrong with it."""
     kind = response.headers.get("content-type", "no content type")
     page = "an HTML page of " if response.body.lstrip()[:1] == b"<" else ""
-    message = f"{provider}: the reply (status {response.status}, {kind}, {page}{len(response.body)} bytes) {what}"
+    message = f"{provider}: the response (status {response.status}, {kind}, {page}{len(response.body)} bytes) {what}"
     return APIResponseValidationError.of(Failure(Kind.BAD_RESPONSE, message, provider=provider, model=model, headers=response.headers))
 
 
@@ -301,7 +301,7 @@ class ChunkReader(Struct, kw_only=True, eq=False):
                 self._finished.add(index)
                 usage = usage or choice.get("usage") or (chunk.get("x_groq") or {}).get("usage")  # Moonshot; Groq
                 if reason == "error":  # OpenRouter: the upstream provider failed mid-stream
-                    raise self._error({"error": choice.get("error") or "the stream ended in an error"})
+                    raise self._error({"error": choice.get("error") or "the stream ended with an error"})
         if type(usage) is dict and usage:
             self.usage = usage
 
@@ -309,12 +309,12 @@ class ChunkReader(Struct, kw_only=True, eq=False):
         """Ends the stream. Raises TruncatedStream unless `[DONE]` or a finish reason for every choice was received."""
         if self.done or (self._finished and self._finished >= self._seen):
             return
-        message = f"{self.provider}: the stream ended before it was finished"
+        message = f"{self.provider}: the stream ended early"
         raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self.provider, model=self.model))
 
     def _error(self, body: dict[str, Any]) -> HeadraceError:
         return error_of(_inside(body, provider=self.provider, model=self.model))
 
     def _broken(self, frame: Frame) -> HeadraceError:
-        message = f"{self.provider}: a frame of the stream ({len(frame.data)} bytes) is not what the dialect allows"
+        message = f"{self.provider}: a stream frame ({len(frame.data)} bytes) is not valid in the dialect"
         return APIResponseValidationError.of(Failure(Kind.BAD_RESPONSE, message, provider=self.provider, model=self.model))

@@ -55,7 +55,7 @@ def inside(body: Mapping[str, Any], target: Target) -> HeadraceError:
 
 def unreadable(response: HttpResponse, target: Target, what: str) -> APIResponseValidationError:
     """The error for a response body that cannot be used. what: what is wrong with it."""
-    message = f"{target.provider}: the reply (status {response.status}, {len(response.body)} bytes) {what}"
+    message = f"{target.provider}: the response (status {response.status}, {len(response.body)} bytes) {what}"
     failure = Failure(Kind.BAD_RESPONSE, message, provider=target.provider, model=target.model, headers=response.headers)
     return APIResponseValidationError.of(failure)
 

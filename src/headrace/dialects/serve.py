@@ -258,7 +258,7 @@ def _unsayable(request: ChatRequest, caller: str, provider: str, target: Target,
     unsaid = [name for name in (*load(provider).unsaid(request), *_own_words(request, caller, provider)) if name not in allowed]
     if unsaid and not control.get("drop_params"):
         raise UnsupportedParamsError(
-            f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out",
+            f"{target.provider} does not support {', '.join(unsaid)}: remove it, or pass drop_params=True to drop it",
             model=target.model,
             llm_provider=target.provider,
         )

@@ -88,7 +88,7 @@ class Translation(Struct, frozen=True, eq=False):
 
     def read_stream(self) -> TranslatedChunks:
         if isinstance(self.request, EmbeddingRequest):
-            raise BadRequestError("embeddings cannot be streamed: leave stream out")
+            raise BadRequestError("embeddings cannot be streamed: remove stream")
         reader = self.dialect.read_stream(self.request, self.target)
         return TranslatedChunks(reader, self.request, self.operation, self.target.moment, self.amends)
 
@@ -112,7 +112,7 @@ def translate(dialect_name: str, target: Target, operation: str, body: Mapping[s
     unsaid = [name for name in (*only_texts, *dialect.unsaid(request)) if name not in allowed]
     if unsaid and not control.get("drop_params"):
         raise UnsupportedParamsError(
-            f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out",
+            f"{target.provider} does not support {', '.join(unsaid)}: remove it, or pass drop_params=True to drop it",
             model=target.model,
             llm_provider=target.provider,
         )
@@ -127,7 +127,7 @@ def _without(body: Mapping[str, Json], names: Sequence[str]) -> Mapping[str, Jso
 def _embeddings(dialect: Dialect, target: Target) -> Any:
     """The dialect. Raises BadRequestError if it has no embeddings."""
     if not hasattr(dialect, "write_embedding_request"):
-        raise BadRequestError(f"{target.provider} has no embeddings", target.model, target.provider)
+        raise BadRequestError(f"{target.provider} does not support embeddings", target.model, target.provider)
     return dialect
 
 
@@ -139,7 +139,7 @@ def _as_chat(body: Mapping[str, Json]) -> dict[str, Json]:
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
         prompt = prompt[0]
     if not isinstance(prompt, str):
-        raise BadRequestError("prompt: this provider completes one text at a time, give a string")
+        raise BadRequestError("prompt: this provider completes one text at a time: pass a string")
     rest = {name: value for name, value in body.items() if name not in ("prompt", "best_of", "echo", "suffix")}
     return {**rest, "messages": [{"role": "user", "content": prompt}]}
 

@@ -69,7 +69,7 @@ class Watcher(Struct, eq=False):
     def close(self) -> None:
         """Ends the stream. Raises TruncatedStream unless the stream had signalled its end."""
         if not self._done and not self._complete():
-            message = f"{self.target.provider}: the stream ended before it was finished"
+            message = f"{self.target.provider}: the stream ended early"
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self.target.provider, model=self.target.model))
         self._done = True
 
@@ -94,6 +94,6 @@ class Watcher(Struct, eq=False):
         return error_of(read_error_inside(body, provider=self.target.provider, model=self.target.model))
 
     def _bad(self, frame: Frame) -> HeadraceError:
-        message = f"{self.target.provider}: an event of the stream ({len(frame.data)} bytes) is not what the dialect allows"
+        message = f"{self.target.provider}: a stream event ({len(frame.data)} bytes) is not valid in the dialect"
         failure = Failure(Kind.BAD_RESPONSE, message, provider=self.target.provider, model=self.target.model)
         return APIResponseValidationError.of(failure)

@@ -238,22 +238,22 @@ def placed(provider: Provider, base_url: str) -> Provider:
 
 def _no_provider(model: str) -> str:
     return (
-        f"LLM Provider NOT provided: the model {model!r} does not say whom to call. Write 'provider/model', for instance "
-        f"'openai/{model}', or give custom_llm_provider='openai', or base_url= with the address of a server that speaks OpenAI"
+        f"LLM Provider NOT provided: the model {model!r} does not name a provider. Write 'provider/model', for example "
+        f"'openai/{model}', or pass custom_llm_provider='openai', or base_url= for an OpenAI-compatible server"
         f"{_meant(model)}"
     )
 
 
 def _unknown_provider(spelling: str, argument: str) -> str:
     return (
-        f"LLM Provider NOT provided: no provider {spelling!r} (from {argument}) is known{_meant(spelling)}. For an address that speaks "
-        f"OpenAI give base_url= and the prefix 'openai/'; headrace.register_provider adds one for good, headrace.providers() lists all"
+        f"LLM Provider NOT provided: unknown provider {spelling!r} (from {argument}){_meant(spelling)}. For an OpenAI-compatible "
+        f"server pass base_url= and the prefix 'openai/'; headrace.register_provider adds a provider, headrace.providers() lists all"
     )
 
 
 def _meant(spelling: str) -> str:
     close = catalog().close_to(spelling)
-    return f". Close to it: {', '.join(close)}" if close else ""
+    return f". Close matches: {', '.join(close)}" if close else ""
 
 
 def find_key(provider: Provider, env: Mapping[str, str]) -> str | None:
@@ -300,6 +300,6 @@ def missing_base_url(provider: Provider) -> str:
     envs = (*provider.base_url_envs, " and ".join(dict.fromkeys(needed)).replace(",", " or "))
     known = [name for name in envs if name]
     return (
-        f"{provider.name} has no fixed address: pass base_url=, e.g. base_url='http://127.0.0.1:8000/v1'"
+        f"{provider.name} has no fixed base URL: pass base_url=, e.g. base_url='http://127.0.0.1:8000/v1'"
         f"{', or set ' + ' or '.join(known) + ' in the environment' if known else ''}"
     )

@@ -138,7 +138,7 @@ def _checked(name: str, value: Any) -> Any:
         return value
     if name == "oci_signer":
         if not hasattr(value, "do_request_sign"):
-            raise ConfigurationError(f"{name} must be a signer of Oracle's library, got {shape(value)}")
+            raise ConfigurationError(f"{name} must be a signer from Oracle's library, got {shape(value)}")
         return value
     if name == "vertex_credentials" and isinstance(value, Mapping):
         return msgspec.json.encode(value).decode()

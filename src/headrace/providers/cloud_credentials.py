@@ -111,7 +111,7 @@ class Aws:
         if token := options.get("aws_web_identity_token"):
             fetcher = own.AssumeRoleWithWebIdentityCredentialFetcher(client, lambda: content_of(token), role, extra_args=extra)
         elif found is None:
-            raise AuthenticationError(f"no AWS credentials were found to take on {role} with: pass aws_access_key_id= or aws_profile_name=")
+            raise AuthenticationError(f"no AWS credentials were found to assume {role}: pass aws_access_key_id= or aws_profile_name=")
         else:
             fetcher = own.AssumeRoleCredentialFetcher(client, found, role, extra_args=extra)
         return own.DeferredRefreshableCredentials(method="assume-role", refresh_using=fetcher.fetch_credentials)
@@ -165,7 +165,7 @@ class Bearer:
 
     def apply(self, request: HttpRequest) -> HttpRequest:
         if self._header is None:
-            raise AuthenticationError("there is no token to show yet")
+            raise AuthenticationError("no token has been loaded yet")
         return msgspec.structs.replace(request, headers=(*_without(request.headers, "authorization"), self._header))
 
 
@@ -219,7 +219,7 @@ def _google_credentials(given_here: str | None) -> Any:
     try:
         info = msgspec.json.decode(content_of(given_here))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ConfigurationError("vertex_credentials must be a service account's JSON or the path of a file that holds it") from None
+        raise ConfigurationError("vertex_credentials must be a service account's JSON, or the path of a file with it") from None
     kind = info.get("type") if isinstance(info, dict) else None
     if not isinstance(kind, str) or kind not in _GOOGLE_KINDS:
         raise ConfigurationError(f"vertex_credentials must be of type {', '.join(_GOOGLE_KINDS)}; got {shape(kind)}")

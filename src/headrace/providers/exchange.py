@@ -70,7 +70,7 @@ def _token(
     try:
         granted = _decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise AuthenticationError(f"{provider}: {url} answered without a token", provider) from None
+        raise AuthenticationError(f"{provider}: the response of {url} has no token", provider) from None
     return granted.access_token, None if granted.expires_in is None else began + granted.expires_in
 
 

@@ -33,7 +33,7 @@ def _applied(quirk: Quirk, provider: str, body: dict[str, Any], drop_params: boo
     refused = [name for name in quirk.refuse if name in body]
     if refused and not drop_params:
         raise UnsupportedParamsError(
-            f"{provider} refuses {', '.join(refused)} ({quirk.source}): leave it out, or pass drop_params=True to have it left out",
+            f"{provider} rejects {', '.join(refused)} ({quirk.source}): remove it, or pass drop_params=True to drop it",
             model=body.get("model"),
             llm_provider=provider,
         )

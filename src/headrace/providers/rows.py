@@ -209,7 +209,7 @@ class Provider(msgspec.Struct, frozen=True, eq=False, forbid_unknown_fields=True
         """The path of an operation below the base URL. Raises BadRequestError for an unknown operation."""
         path = self.own_path(operation, stream=stream) or PATHS.get(operation)
         if path is None:
-            raise BadRequestError(f"{self.name} has no operation {operation!r}; known are {', '.join(PATHS)}")
+            raise BadRequestError(f"{self.name} has no operation {operation!r}; known: {', '.join(PATHS)}")
         return path
 
     def address(self, base_url: str) -> str:

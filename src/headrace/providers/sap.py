@@ -44,8 +44,8 @@ def _taken_apart(key: str) -> dict[str, str]:
             "base_url": urls["AI_API_URL"],
         }
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        missing = f"it has no {error.args[0]}" if isinstance(error, KeyError) else "it is no JSON object"
-        raise ConfigurationError(f"sap: the key must be a service key of SAP AI Core, and {missing}") from None
+        missing = f"it has no {error.args[0]}" if isinstance(error, KeyError) else "it is not a JSON object"
+        raise ConfigurationError(f"sap: the key must be an SAP AI Core service key, but {missing}") from None
 
 
 class Sap:
@@ -77,7 +77,7 @@ class Sap:
         known = [it for it in running if it.get("scenarioId") == "orchestration" and it.get("deploymentUrl")]
         if not known:
             raise ConfigurationError(
-                f"sap: no orchestration is deployed in the resource group {self._options['resource_group']!r}: "
+                f"sap: no orchestration is deployed in resource group {self._options['resource_group']!r}: "
                 "deploy one, or name another group in AICORE_RESOURCE_GROUP"
             )
         return str(max(known, key=lambda it: str(it.get("createdAt")))["deploymentUrl"]).rstrip("/")

@@ -93,7 +93,7 @@ class Signer:
         if self._credentials.left() > 0:
             return
         if not came:
-            raise error_of(Failure(Kind.TIMEOUT, f"{self._provider}: no credentials came within {PATIENCE:.0f} s", sent=False))
+            raise error_of(Failure(Kind.TIMEOUT, f"{self._provider}: no credentials within {PATIENCE:.0f} s", sent=False))
         raise error_of(self._failure or Failure(Kind.AUTHENTICATION, f"{self._provider}: the credentials have expired", sent=False))
 
     def _renew(self, waiter: Waiter | None = None) -> None:

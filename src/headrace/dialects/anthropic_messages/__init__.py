@@ -37,7 +37,7 @@ class AnthropicMessages(Replies):
         try:
             return responses.read_response(body)
         except BadRequestError as error:
-            raise unreadable(response, target, f"is no message: {error}") from None
+            raise unreadable(response, target, f"is not a message: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)

@@ -222,7 +222,7 @@ def write_block(part: Part, at: str, *, foreign: bool) -> dict[str, Json]:
         case Other() if not foreign or own_block(part.type):
             return merged({"type": part.type}, part.extra, {})
     kind = part.type if isinstance(part, Other) else type(part).__name__.lower()
-    raise BadRequestError(f"{at}: Anthropic's messages cannot hold {kind}: leave it out, or send the call to a model that takes it")
+    raise BadRequestError(f"{at}: Anthropic's messages cannot contain {kind}: remove it, or use a model that supports it")
 
 
 def kept(extra: Extra) -> Extra:
@@ -254,10 +254,10 @@ def _check_document(file: File, at: str) -> None:
     head = file.url[:200].lower().partition(",")[0]
     kind = head.removeprefix("data:").partition(";")[0]
     if head.startswith("data:") and kind and kind != "application/pdf" and not kind.startswith(("text/", "image/")):
-        raise BadRequestError(f"{at}: Anthropic's messages take PDF, text and pictures, no {kind}: send its text")
+        raise BadRequestError(f"{at}: Anthropic's messages accept PDF, text and images, not {kind}: send its text instead")
     if head and not head.startswith(("data:", "http:", "https:")) and ":" in head:
         raise BadRequestError(
-            f"{at}: Anthropic's messages take files from the web, not from {head.partition(':')[0]}: send the data itself"
+            f"{at}: Anthropic's messages accept files from the web, not {head.partition(':')[0]}: URLs: send the data inline"
         )
 
 

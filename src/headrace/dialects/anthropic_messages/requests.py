@@ -211,7 +211,7 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
         "metadata": _write_metadata(request, extra),
     }
     if foreign and not messages:
-        raise BadRequestError("messages: Anthropic wants a turn of the user's beside what the system says: add one")
+        raise BadRequestError("messages: Anthropic requires a user message besides the system prompt: add one")
     if foreign and isinstance(options := request.extra.get("web_search_options"), Mapping):
         said["tools"] = [*(said["tools"] or ()), _web_search(options)]
     said |= _write_output(request, extra, model, foreign=foreign)
@@ -317,7 +317,7 @@ def _closed_under(name: str, value: Json) -> Json:
 
 def _write_tool(tool: Tool, at: str, *, foreign: bool) -> dict[str, Json]:
     if foreign and "custom" in tool.extra:
-        raise BadRequestError(f"{at}: Anthropic has no tools that take bare text: make it a function with one string")
+        raise BadRequestError(f"{at}: Anthropic has no custom tools (free-form text): use a function with one string parameter")
     if tool.type != "function":
         return merged({}, tool.extra, {"type": tool.type})
     extra, parameters, strict = tool.extra, tool.parameters, tool.strict

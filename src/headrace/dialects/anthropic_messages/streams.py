@@ -71,13 +71,13 @@ class Reader:
                 return list(block.delta(event["delta"]))  # nearly every event
             return list(self._events(kind, event))
         except (AttributeError, LookupError, TypeError, ValueError, BadRequestError):
-            raise self._bad("an event of the stream is not what Anthropic's dialect allows") from None
+            raise self._bad("a stream event is not valid in Anthropic's format") from None
 
     def close(self) -> list[StreamEvent]:
         """Raises TruncatedStream unless the message was complete."""
         if self._done:
             return []
-        message = f"{self._target.provider}: the stream ended before its message was complete"
+        message = f"{self._target.provider}: the stream ended before the message was complete"
         raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
 
     def _decoded(self, frame: Frame, *, last: bool) -> Mapping[str, Json] | None:
@@ -89,9 +89,9 @@ class Reader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return None
-            raise self._bad("an event of the stream is not JSON") from None
+            raise self._bad("a stream event is not JSON") from None
         if not isinstance(event, dict):
-            raise self._bad("an event of the stream is not a JSON object")
+            raise self._bad("a stream event is not a JSON object")
         return event
 
     def _bad(self, what: str) -> APIResponseValidationError:
@@ -143,7 +143,7 @@ class Reader:
         elif isinstance(kind, str):
             block = _OtherBlock()
         else:
-            raise TypeError("a block's type is no text")
+            raise TypeError("a block's type is not a string")
         self._blocks[index] = block
         yield from block.start(source)
 

@@ -40,7 +40,7 @@ class BedrockConverse(Replies):
             request_id = response.headers.get("x-amzn-requestid", "")
             answer = responses.read_response(obj(body, "the body"), model=target.model, request_id=request_id)
         except BadRequestError as error:
-            raise unreadable(response, target, f"is no answer of Converse: {error}") from None
+            raise unreadable(response, target, f"is not a Converse response: {error}") from None
         return structured.as_answer(answer) if structured.by_tool(request, target) else answer
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:

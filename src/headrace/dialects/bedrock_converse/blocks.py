@@ -294,7 +294,7 @@ class BlockWriter:
         url = video.get("url") if isinstance(video, Mapping) else video
         if part.type == "video_url" and isinstance(url, str):
             return write_video(url, at)
-        raise BadRequestError(f"{at}: Bedrock's Converse has no content of type {part.type!r}; leave it out or give it as text")
+        raise BadRequestError(f"{at}: Bedrock's Converse has no content of type {part.type!r}: remove it, or send it as text")
 
     def id(self, given: str) -> str:
         """`given` or, if Converse would reject it, a valid id derived from it: the same for a call and its result."""

@@ -119,7 +119,7 @@ def write_video(url: str, at: str) -> dict[str, Json]:
 
 def write_audio(audio: Audio, at: str, extra: dict[str, Json]) -> dict[str, Json]:
     if not audio.data:
-        raise BadRequestError(f"{at}: Bedrock keeps no audio under an id; give its data")
+        raise BadRequestError(f"{at}: Bedrock does not store audio: send the data instead of an id")
     inner = extra.pop("audio", None)
     said = {"format": audio.format or "wav", "source": {"bytes": audio.data}}
     return {"audio": merged({}, inner if isinstance(inner, Mapping) else {}, said), **extra}
@@ -132,7 +132,7 @@ def write_file(file: File, at: str, extra: dict[str, Json], names: set[str] | No
     """
     url = file.url or (file.id if file.id.startswith("s3://") else "")
     if not url:
-        raise BadRequestError(f"{at}: Bedrock keeps no files under an id; give the file as a data: URL in file_data")
+        raise BadRequestError(f"{at}: Bedrock does not store files: send a data: URL in file_data instead of an id")
     inner = extra.pop("document", None)
     kind, block = _write_source(url, "document", at, inner)
     if kind == "document":
@@ -170,9 +170,7 @@ def _write_source(url: str, kind: str, at: str, kept: Json) -> tuple[str, dict[s
         return kind, merged({}, inner, {"format": format_ or ending, "source": {"s3Location": said}})
     found = _DATA.match(url)
     if found is None or not found[2].endswith(";base64"):
-        raise BadRequestError(
-            f"{at}: Bedrock's Converse fetches nothing from the web; give the {kind} as a data: URL with base64, or as s3://…"
-        )
+        raise BadRequestError(f"{at}: Bedrock's Converse does not fetch URLs: send the {kind} as a data: URL with base64, or as s3://…")
     given = found[1].lower()
     media_type = _OTHER_NAMES.get(given, given)
     data = url[found.end() :]
@@ -181,7 +179,7 @@ def _write_source(url: str, kind: str, at: str, kept: Json) -> tuple[str, dict[s
             where = {"text": _decoded(data, at)} if as_text else {"bytes": data}
             return block, merged({}, inner, {"format": FORMATS[block][media_type], "source": where})
     known = ", ".join(sorted(FORMATS[kind]))
-    raise BadRequestError(f"{at}: Bedrock's Converse takes no {kind} of the media type {media_type[:60]!r}; it takes {known}")
+    raise BadRequestError(f"{at}: Bedrock's Converse does not accept {kind}s of the media type {media_type[:60]!r}: use one of {known}")
 
 
 def _decoded(data: str, at: str) -> str:

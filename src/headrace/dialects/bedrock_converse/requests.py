@@ -222,7 +222,7 @@ def write_body(request: ChatRequest, target: Target) -> dict[str, Json]:
     if foreign:
         extra.pop("additionalModelRequestFields")
         if not said["messages"]:
-            raise BadRequestError("messages: Bedrock's Converse wants a turn of the user's beside what the system says: add one")
+            raise BadRequestError("messages: Bedrock's Converse requires a user message besides the system prompt: add one")
     return merged({}, extra, said)
 
 
@@ -312,7 +312,7 @@ def _write_tool(tool: Tool, at: str, writer: BlockWriter, model: str) -> dict[st
     extra = writer.kept(tool.extra)
     if tool.type != "function":
         if writer.foreign and tool.extra.keys().isdisjoint(("systemTool", "cachePoint")):
-            raise BadRequestError(f"{at}: Bedrock's Converse has no tool of type {tool.type!r}; give it a function, or a systemTool")
+            raise BadRequestError(f"{at}: Bedrock's Converse has no tool of type {tool.type!r}: use a function or a systemTool")
         return {name: value for name, value in tool.extra.items() if name != CACHE}
     inner = extra.pop("toolSpec", None)
     schema = tool.parameters

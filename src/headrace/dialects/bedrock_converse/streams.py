@@ -65,14 +65,14 @@ class Reader:
             events = list(read(self, payload))
             return events if self._answers is None else self._answers.of(events)
         except (AttributeError, TypeError, ValueError, RecursionError, msgspec.DecodeError, BadRequestError):
-            message = f"{self._target.provider}: a {frame.event} of the stream is not what Converse allows"
+            message = f"{self._target.provider}: a {frame.event} event of the stream is not valid in Converse's format"
             failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
             raise APIResponseValidationError.of(failure) from None
 
     def close(self) -> list[StreamEvent]:
         """Raises TruncatedStream unless `messageStop` was received."""
         if not self._finished:
-            message = f"{self._target.provider}: the stream ended before its messageStop"
+            message = f"{self._target.provider}: the stream ended before messageStop"
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
         return list(self._report())
 

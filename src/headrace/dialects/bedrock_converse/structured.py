@@ -53,7 +53,7 @@ def as_tool(request: ChatRequest, model: str, *, thinks: bool) -> ChatRequest:
     format_ = request.response_format
     if format_ is None:
         return request
-    tool = Tool(name=NAME, description=format_.description or "Give the answer in this form.", parameters=format_.schema)
+    tool = Tool(name=NAME, description=format_.description or "Return the answer in this format.", parameters=format_.schema)
     forced = not thinks and _ANY_CHOICE.search(model.lower()) is not None
     choice = ToolChoice(mode="required") if request.tools else ToolChoice(mode="tool", name=NAME)
     tools = (*request.tools, tool)

@@ -34,11 +34,11 @@ class Cohere(Replies):
     def read_response(self, response: HttpResponse, request: ChatRequest, target: Target) -> ChatResponse:
         body = read_object(response, target, _failed)
         if isinstance(word := body.get("finish_reason"), str) and word in responses.FAILED:
-            raise inside({"message": f"the answer ended in {word}"}, target)
+            raise inside({"message": f"the response ended with {word}"}, target)
         try:
             return responses.read_response(body)
         except BadRequestError as error:
-            raise unreadable(response, target, f"is no answer of Cohere's chat: {error}") from None
+            raise unreadable(response, target, f"is not a Cohere chat response: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
@@ -50,7 +50,7 @@ class Cohere(Replies):
         try:
             read = embeddings.read_embedding_response(read_object(response, target, _failed), request)
         except BadRequestError as error:
-            raise unreadable(response, target, f"holds no embeddings: {error}") from None
+            raise unreadable(response, target, f"contains no embeddings: {error}") from None
         return msgspec.structs.replace(read, model=target.model)
 
     def read_request(self, body: Mapping[str, Json]) -> ChatRequest:

@@ -27,7 +27,7 @@ def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRe
     if isinstance(given, list | tuple) and given and all(isinstance(item, Mapping) for item in given):
         said: dict[str, Json] = {"inputs": list(given)}  # texts and images mixed, in Cohere's format
     elif not isinstance(given, list | tuple) or not given or not all(isinstance(text, str) for text in given):
-        raise bad("input", "a string or a list of strings: Cohere takes no token ids", request.input)
+        raise bad("input", "a string or a list of strings: Cohere does not accept token ids", request.input)
     else:
         said = _texts_or_images(given)
     body = {"model": target.model, "input_type": INPUT_TYPE, **extra, **said}

@@ -102,10 +102,10 @@ def write_message(message: Message, at: str, *, foreign: bool) -> dict[str, Json
 
 def _write_result(result: Part | None, extra: Mapping[str, Json], at: str, *, foreign: bool) -> dict[str, Json]:
     if not isinstance(result, ToolResult):
-        raise BadRequestError(f"{at}: a tool message must hold a tool result")
+        raise BadRequestError(f"{at}: a tool message must contain a tool result")
     for index, part in enumerate(result.content if foreign else ()):
         if not isinstance(part, Text | Other):
-            raise _untakable(part, f"{at}.content[{index}]", "give the tool's result as text")
+            raise _untakable(part, f"{at}.content[{index}]", "send the tool's result as text")
     content = write_content(result.content, f"{at}.content", foreign=foreign)
     return merged({"role": "tool", "content": ""}, extra, {"tool_call_id": result.call_id, "content": content})
 
@@ -161,9 +161,9 @@ def _write_part(part: Part, at: str, *, foreign: bool) -> dict[str, Json]:
             return merged({"type": "image_url"}, extra, {"image_url": merged(inner if isinstance(inner, Mapping) else {}, {}, said)})
         case Other() if not foreign or part.type == "document":
             return dict(part.extra)
-    raise _untakable(part, at, "give its text, or documents= with what it says")
+    raise _untakable(part, at, "send its text, or pass it in documents=")
 
 
 def _untakable(part: Part, at: str, fix: str) -> BadRequestError:
     kind = part.type if isinstance(part, Other) else type(part).__name__
-    return BadRequestError(f"{at}: Cohere takes no {kind} there; {fix}")
+    return BadRequestError(f"{at}: Cohere does not accept {kind} here: {fix}")

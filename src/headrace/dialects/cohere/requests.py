@@ -126,7 +126,7 @@ def write_body(request: ChatRequest, model: str, *, foreign: bool) -> dict[str, 
         "stream": request.stream or None,
     }
     if foreign and not request.messages:
-        raise BadRequestError("messages: Cohere wants at least one: a prompt kept at a provider is not known to others", model)
+        raise BadRequestError("messages: Cohere requires at least one: a prompt stored by another provider cannot be used", model)
     if foreign and any(tool.strict for tool in tools):
         extra.setdefault("strict_tools", True)
     if foreign and not tools:
@@ -138,7 +138,7 @@ def _write_tool(tool: Tool, at: str, *, foreign: bool) -> dict[str, Json]:
     if not foreign:
         return write_tool(tool)
     if tool.type != "function":
-        raise BadRequestError(f"{at}: Cohere has no tool of type {tool.type!r}; give it a function")
+        raise BadRequestError(f"{at}: Cohere has no tool of type {tool.type!r}: use a function")
     parameters = tool.parameters or {"type": "object", "properties": {}}
     return write_tool(Tool(name=tool.name, description=tool.description, parameters=parameters))
 

@@ -76,7 +76,7 @@ class Reader:
     def close(self) -> list[StreamEvent]:
         """Raises TruncatedStream unless the message had ended."""
         if not self._ended:
-            message = f"{self._target.provider}: the stream ended before it was finished"
+            message = f"{self._target.provider}: the stream ended early"
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
         return []
 
@@ -161,7 +161,7 @@ class Reader:
     def _over(self, event: Mapping[str, Json], delta: Mapping[str, Json]) -> Iterator[StreamEvent]:
         word = delta.get("finish_reason")
         if delta.get("error") or word in FAILED:
-            raise self._failed({"message": delta.get("error") or f"the answer ended in {word}"})
+            raise self._failed({"message": delta.get("error") or f"the response ended with {word}"})
         if self._ended:
             return
         self._ended = True
@@ -199,7 +199,7 @@ class Reader:
         return error_of(failures.read_error_inside(body, provider=self._target.provider, model=self._target.model))
 
     def _broken(self) -> APIResponseValidationError:
-        message = f"{self._target.provider}: an event of the stream is not what Cohere's dialect allows"
+        message = f"{self._target.provider}: a stream event is not valid in Cohere's format"
         failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
         return APIResponseValidationError.of(failure)
 

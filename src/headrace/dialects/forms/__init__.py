@@ -265,12 +265,14 @@ class Formed(Struct, frozen=True, eq=False):
     def check_stream(self) -> None:
         """Raises BadRequestError for a form without streaming."""
         if not hasattr(self.form, "read_stream"):
-            raise BadRequestError(f"{self.operation} cannot be streamed there: leave stream out", self.target.model, self.target.provider)
+            raise BadRequestError(
+                f"{self.operation} cannot be streamed with this provider: remove stream", self.target.model, self.target.provider
+            )
 
     def check_pieces(self) -> None:
         """Raises BadRequestError for a form that can only convert whole files."""
         if not in_pieces(self.form):
-            raise BadRequestError("files cannot be read piece by piece there: leave stream out", self.target.model, self.target.provider)
+            raise BadRequestError("this provider's files cannot be streamed: remove stream", self.target.model, self.target.provider)
 
     def read_stream(self) -> Any:
         return self.form.read_stream(self.body, self.target)  # type: ignore[attr-defined]
@@ -278,7 +280,7 @@ class Formed(Struct, frozen=True, eq=False):
     def _unreadable(self, response: HttpResponse, error: Exception) -> APIResponseValidationError:
         size = len(response.body)
         message = (
-            f"{self.target.provider}: the reply (status {response.status}, {size} bytes) is no answer for {self.operation}: "
+            f"{self.target.provider}: the response (status {response.status}, {size} bytes) is not valid for {self.operation}: "
             f"{type(error).__name__} {error}"
         )
         return APIResponseValidationError.of(

@@ -48,7 +48,7 @@ class Images:
     @staticmethod
     def _stabilitys(body: Body, target: Target) -> dict[str, Json]:
         if body.get("n") not in (None, 1):
-            raise UnsupportedParamsError(f"{target.model} makes one image a call: leave n out", target.model, target.provider)
+            raise UnsupportedParamsError(f"{target.model} makes one image per call: remove n", target.model, target.provider)
         size = pixels(body)
         ratio = {"aspect_ratio": nearest(size, RATIOS)} if size else {}
         return {"prompt": body["prompt"], **ratio, **given(body, *_SAID_ELSEWHERE)}
@@ -95,7 +95,7 @@ class Ranking:
             return model
         region = _REGION.search(target.base_url)
         if region is None:
-            raise BadRequestError(f"{target.provider}: the address says no region: name the model by its ARN", target.model)
+            raise BadRequestError(f"{target.provider}: the base URL contains no region: give the model's ARN", target.model)
         return f"arn:aws:bedrock:{region[1]}::foundation-model/{model}"
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:

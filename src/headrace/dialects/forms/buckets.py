@@ -79,11 +79,11 @@ def place_of(id: Any, buckets: Sequence[Bucket], target: Target) -> Place:
     """
     scheme = buckets[0].scheme
     if not isinstance(id, str) or not id.startswith(scheme) or not _is_name(id.removeprefix(scheme).partition("/")[2]):
-        raise BadRequestError(f"{target.provider}: a file's id is {scheme}bucket/name, got {str(id)[:80]!r}")
+        raise BadRequestError(f"{target.provider}: a file id must be {scheme}bucket/name, got {str(id)[:80]!r}")
     bucket, _, name = id.removeprefix(scheme).partition("/")
     if not any(bucket == ours.name and name.startswith(ours.folder) for ours in buckets):
         ours = " or ".join(one.address(one.folder) for one in buckets)
-        raise BadRequestError(f"{target.provider}: files are kept in {ours} alone, and the id names {id[:80]!r}")
+        raise BadRequestError(f"{target.provider}: files are only stored in {ours}, but the id is {id[:80]!r}")
     return Place(bucket, name)
 
 
@@ -140,7 +140,7 @@ def content_of(
     """
     file = body["file"]
     if not isinstance(file, FormFile):
-        raise BadRequestError(f"{target.provider} takes one file at a time")
+        raise BadRequestError(f"{target.provider} accepts one file at a time")
     if not file.size:
         raise BadRequestError("file is empty")
     if body.get("purpose") != "batch":
@@ -155,5 +155,5 @@ def content_of(
         digest.update(row.line)
         yield
     if first is None:
-        raise BadRequestError("file holds no call")
+        raise BadRequestError("file contains no calls")
     return made, first

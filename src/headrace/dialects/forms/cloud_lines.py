@@ -62,7 +62,7 @@ def bedrocks(file: FormFile, target: Target) -> Iterator[Row]:
             yield _row(model, CLAUDE, {"recordId": line.custom_id, "modelInput": _claudes(asked, line, "bedrock-2023-05-31")})
         elif "toolConfig" in asked:
             raise BadRequestError(
-                f"file: line {line.number} has tools: Bedrock takes them in batches of Claude alone", model, target.provider
+                f"file: line {line.number} has tools: Bedrock accepts them only in batches for Claude", model, target.provider
             )
         else:
             yield _row(model, CONVERSE, {"recordId": line.custom_id, "modelInput": asked})
@@ -78,7 +78,7 @@ def vertexs(file: FormFile, target: Target) -> Iterator[Row]:
         asked = msgspec.json.decode(line.request.body)
         model = _ON_VERTEX.sub("", line.model, count=1)
         if "/" in model:
-            raise BadRequestError(f"file: line {line.number}: Vertex AI takes batches of Gemini and Claude, not of {model!r}", model)
+            raise BadRequestError(f"file: line {line.number}: Vertex AI accepts batches for Gemini and Claude, not for {model!r}", model)
         if line.dialect in EMBEDDERS:
             said = {_EMBED_WORDS.get(name, name): value for name, value in asked.items() if name != "model"}
             yield _row(model, line.dialect, {"key": line.custom_id, "request": said})
@@ -105,8 +105,8 @@ def _of_one_model(
         first = first or line.model
         if line.model != first:
             raise BadRequestError(
-                f"file: line {line.number} asks for {line.model!r}, and those before it for {first!r}: "
-                f"{target.provider} has one model in a batch"
+                f"file: line {line.number} is for {line.model!r}, but those before it are for {first!r}: "
+                f"{target.provider} allows one model per batch"
             )
         yield line
 

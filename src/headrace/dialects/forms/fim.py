@@ -23,7 +23,7 @@ class Mistral:
         if isinstance(prompt, list) and len(prompt) == 1:
             prompt = prompt[0]
         if not isinstance(prompt, str):
-            raise BadRequestError("prompt: Mistral completes one text at a time, give a string", target.model, target.provider)
+            raise BadRequestError("prompt: Mistral completes one text at a time: pass a string", target.model, target.provider)
         return posted(target, "/fim/completions", {**body, "prompt": prompt})
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:

@@ -36,13 +36,17 @@ class Images(Struct, frozen=True):
         model = f"{self.place}{quote(target.model, safe='@')}"
         if target.model.startswith("imagen"):
             if body.get("image"):
-                raise UnsupportedParamsError(f"{target.model} draws and changes nothing: ask gemini-2.5-flash-image", target.model)
+                raise UnsupportedParamsError(
+                    f"{target.model} generates images but cannot edit them: use gemini-2.5-flash-image", target.model
+                )
             said = {"sampleCount": body.get("n") or 1, **ratio, **given(body, *_SAID_ELSEWHERE)}
             return posted(target, f"{model}:predict", {"instances": [{"prompt": body["prompt"]}], "parameters": said})
         if body.get("n") not in (None, 1):
-            raise UnsupportedParamsError(f"{target.model} makes one image a call: leave n out", target.model, target.provider)
+            raise UnsupportedParamsError(f"{target.model} makes one image per call: remove n", target.model, target.provider)
         if body.get("mask"):
-            raise UnsupportedParamsError(f"{target.model} takes no mask: say in the prompt what to change", target.model, target.provider)
+            raise UnsupportedParamsError(
+                f"{target.model} does not support a mask: describe the change in the prompt", target.model, target.provider
+            )
         rest = given(body, *_SAID_ELSEWHERE, "image", "tools", "imageConfig")
         drawn = {**ratio, **(body.get("imageConfig") or {})}
         config = {"responseModalities": ["TEXT", "IMAGE"], **({"imageConfig": drawn} if drawn else {}), **rest}
@@ -99,10 +103,10 @@ def _filtered(answer: Mapping[str, Any]) -> Exception:
     reasons = [(answer.get("promptFeedback") or {}).get("blockReason")]
     reasons += [prediction.get("raiFilteredReason") for prediction in answer.get("predictions") or ()]
     reasons += [it.get("finishReason") for it in answer.get("candidates") or () if it.get("finishReason") in _FILTERS]
-    why = next(filter(None, reasons), None) or ("nothing was drawn" if answer.get("predictions") == [] else None)
+    why = next(filter(None, reasons), None) or ("no image was generated" if answer.get("predictions") == [] else None)
     if why is None:
-        return BadRequestError("there is nothing in it of what was asked for")
-    return error_of(Failure(Kind.CONTENT_POLICY, f"it was filtered: {why}"))
+        return BadRequestError("it contains neither an image nor audio")
+    return error_of(Failure(Kind.CONTENT_POLICY, f"the output was filtered: {why}"))
 
 
 def _usage(answer: Mapping[str, Any]) -> dict[str, Json]:
@@ -126,9 +130,9 @@ class Speech(Struct, frozen=True):
     def write(self, body: Body, target: Target) -> HttpRequest:
         wanted, voice = body.get("response_format"), body.get("voice")
         if wanted not in (None, "wav", "pcm", "pcm16"):
-            raise UnsupportedParamsError(f"{target.provider} speaks wav or pcm, not {str(wanted)[:10]}", target.model, target.provider)
+            raise UnsupportedParamsError(f"{target.provider} produces wav or pcm, not {str(wanted)[:10]}", target.model, target.provider)
         if not voice:
-            raise UnsupportedParamsError(f"{target.provider} needs a voice of its own, such as Kore", target.model, target.provider)
+            raise UnsupportedParamsError(f"{target.provider} needs one of its own voices, such as Kore", target.model, target.provider)
         named = voice if isinstance(voice, Mapping) else {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": voice}}}
         said = f"{body['instructions']}: {body['input']}" if body.get("instructions") else body["input"]
         rest = given(body, "model", "input", "voice", "response_format", "instructions", "user")

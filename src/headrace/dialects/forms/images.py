@@ -43,7 +43,7 @@ class Stability:
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if body.get("n") not in (None, 1):
-            raise UnsupportedParamsError("stability makes one image a call: leave n out", target.model, target.provider)
+            raise UnsupportedParamsError("stability makes one image per call: remove n", target.model, target.provider)
         endpoint = next((end for name, end in self._ENDPOINTS if name in target.model), "sd3")
         said = given(body, "model", "n", "size", "response_format", "quality", "user")
         if endpoint == "sd3":
@@ -95,7 +95,7 @@ class Topaz:
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if body.get("n") not in (None, 1):
-            raise UnsupportedParamsError("topaz makes one image a call: leave n out", target.model, target.provider)
+            raise UnsupportedParamsError("topaz makes one image per call: remove n", target.model, target.provider)
         said = given(body, "n", "size", "response_format", "user")
         if size := pixels(body):
             said |= {"output_width": size[0], "output_height": size[1]}
@@ -113,7 +113,7 @@ class Topaz:
     def told(self, response: HttpResponse, body: Body) -> dict[str, Json]:
         kind = response.headers.get("content-type", "")
         if not kind.startswith("image/"):
-            raise BadRequestError(f"the answer is {kind or 'of no type'}, and no image")
+            raise BadRequestError(f"the response is {kind or 'of no type'}, not an image")
         return {"created": 0, "data": [{"b64_json": base64.b64encode(response.body).decode()}]}
 
 

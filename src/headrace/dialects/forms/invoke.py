@@ -179,7 +179,7 @@ def maker_of(target: Target) -> Maker:
     for maker in MAKERS:
         if re.search(maker.models, target.model):
             return maker
-    raise BadRequestError(f"{target.provider}: nobody knows how {target.model} completes a text", target.model, target.provider)
+    raise BadRequestError(f"{target.provider}: no text completion format is known for {target.model}", target.model, target.provider)
 
 
 class Texts:
@@ -190,7 +190,7 @@ class Texts:
     def write(self, body: Body, target: Target) -> HttpRequest:
         maker = maker_of(target)
         if body.get("stream") and maker.streams is None:
-            raise UnsupportedParamsError(f"{target.model} has no stream: leave stream out", target.model, target.provider)
+            raise UnsupportedParamsError(f"{target.model} does not support streaming: remove stream", target.model, target.provider)
         said = {**maker.needs, **self._parameters(maker, body, target)}
         text = self._prompt(maker, prompt_of(body, target)[1])
         own = {maker.parameters: said} if maker.parameters and said else said
@@ -201,7 +201,7 @@ class Texts:
         asked = {name: value for name, value in given(body, *_SAID).items() if not (name == "n" and value == 1)}
         unsaid = [name for name in asked if name in _OPENAIS and name not in maker.words]
         if unsaid and not target.drop_params:
-            why = f"{target.model} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out"
+            why = f"{target.model} does not support {', '.join(unsaid)}: remove it, or pass drop_params=True to drop it"
             raise UnsupportedParamsError(why, target.model, target.provider)
         if isinstance(asked.get("stop"), str):
             asked["stop"] = [asked["stop"]]

@@ -61,8 +61,8 @@ class NewFile:
     def write(self, body: Body, target: Target) -> HttpRequest:
         if body.get("purpose") == "batch":
             raise BadRequestError(
-                f"{target.provider} takes the calls of a batch with the order and keeps no file of them: "
-                "give create_batch the file itself as input_file_id (a pathlib.Path, bytes or an open file)"
+                f"{target.provider} takes the calls in the batch request and does not store a file of them: "
+                "pass the file itself to create_batch as input_file_id (a pathlib.Path, bytes or an open file)"
             )
         form = form_of(given(body, "purpose"))
         headers = {**dict(_headers(target, _FILES_BETA)), "content-type": form.content_type}
@@ -174,13 +174,15 @@ class NewBatch:
         file = body["input_file_id"]
         if not isinstance(file, FormFile):
             raise BadRequestError(
-                f"{target.provider} gives no uploaded file back to read calls from: "
-                "give the file itself as input_file_id (a pathlib.Path, bytes or an open file)"
+                f"{target.provider} does not return uploaded files, so the calls cannot be read from one: "
+                "pass the file itself as input_file_id (a pathlib.Path, bytes or an open file)"
             )
         made, betas = Spool("application/json"), dict[str, None]()
         for line in lines_of(file, _DIALECT, target):
             if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", line.custom_id):
-                raise BadRequestError(f"file: line {line.number}: {target.provider} takes custom_ids of 1 to 64 letters, digits, - and _")
+                raise BadRequestError(
+                    f"file: line {line.number}: {target.provider} requires custom_ids of 1 to 64 letters, digits, - and _"
+                )
             made.write(b"," if made.size else b'{"requests":[')
             made.write(msgspec.json.encode({"custom_id": line.custom_id, "params": msgspec.Raw(line.request.body)}))
             betas |= dict.fromkeys(dict(line.request.headers).get("anthropic-beta", "").split(","))

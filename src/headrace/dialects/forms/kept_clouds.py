@@ -47,7 +47,7 @@ def _source(body: Body, target: Target, *schemes: str) -> str:
 
 def _model(target: Target, example: str) -> str:
     if target.model == "-":
-        raise BadRequestError(f"{target.provider} has one model in a batch: pass model=, e.g. model={example!r}")
+        raise BadRequestError(f"{target.provider} allows one model per batch: pass model=, e.g. model={example!r}")
     return target.model
 
 
@@ -123,7 +123,7 @@ class NewJob:
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if "googleapis.com" in target.base_url and "/projects/" not in target.base_url:
-            raise BadRequestError(f"{target.provider}: batches belong to a project: call with Google's credentials instead of a key")
+            raise BadRequestError(f"{target.provider}: batches belong to a project: use Google credentials instead of a key")
         source = _source(body, target, "gs://", "bq://")
         job = {"displayName": _display_name(body) or "batch", "model": self._model_of(source, target), **self._places(source)}
         return posted(target, _JOBS, {**job, **given(body, *_OURS)})
@@ -258,7 +258,7 @@ class NewInvocation:
         role = body.get("aws_batch_role_arn") or body.get("roleArn")
         if not isinstance(role, str):
             raise BadRequestError(
-                f"{target.provider}: pass aws_batch_role_arn=, or set AWS_BATCH_ROLE_ARN: the role that may read and write your bucket"
+                f"{target.provider}: pass aws_batch_role_arn=, or set AWS_BATCH_ROLE_ARN, to name a role with access to your bucket"
             )
         job = {
             "jobName": _display_name(body) or f"batch-{new_name()}",

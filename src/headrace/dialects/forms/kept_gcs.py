@@ -86,7 +86,7 @@ class NewFile:
         file, digest = body["file"], hashlib.md5(usedforsecurity=False)
         content, first = yield from content_of(body, target, vertexs, digest)
         if content.size > LARGEST:
-            raise BadRequestError(f"file has {content.size} bytes, more than the {LARGEST} that Cloud Storage takes")
+            raise BadRequestError(f"file has {content.size} bytes, more than the {LARGEST} that Cloud Storage allows")
         about = {
             "name": bucket.folder + (self._calls_name(first) if first else upload_name(f"{_OURS}uploads/", file)),
             "contentType": content.type,

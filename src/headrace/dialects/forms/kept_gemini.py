@@ -69,7 +69,7 @@ class NewFile:
     def writing(self, body: Body, target: Target) -> Steps[HttpRequest]:
         file = body["file"]
         if not isinstance(file, FormFile):
-            raise BadRequestError(f"{target.provider} takes one file at a time")
+            raise BadRequestError(f"{target.provider} accepts one file at a time")
         sent: FormFile | Spool = (yield from _in_lines(file, target)) if body.get("purpose") == "batch" else file
         about = {"display_name": file.name, "mime_type": sent.type, **given(body, "file", "purpose")}
         related = Related([(msgspec.json.encode({"file": about}), "application/json"), (sent, sent.type)])
@@ -222,9 +222,9 @@ class NewBatch:
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if target.model == "-":
-            raise BadRequestError(f"{target.provider} has one model in a batch: pass model=, e.g. model='gemini/gemini-2.5-flash'")
+            raise BadRequestError(f"{target.provider} allows one model per batch: pass model=, e.g. model='gemini/gemini-2.5-flash'")
         if body.get("endpoint") != CHATS:
-            raise BadRequestError(f"{target.provider} takes {CHATS} in batches, got {str(body.get('endpoint'))[:40]!r}")
+            raise BadRequestError(f"{target.provider} accepts {CHATS} in batches, got {str(body.get('endpoint'))[:40]!r}")
         kept = body.get("metadata")
         name = kept.get("display_name") if isinstance(kept, Mapping) else None
         batch = {"displayName": name or "batch", "inputConfig": {"fileName": _place(body["input_file_id"], "files")}}

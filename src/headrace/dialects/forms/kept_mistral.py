@@ -80,7 +80,7 @@ class Batches:
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if body.get("after") is not None:
-            raise BadRequestError(f"{target.provider} counts the pages of its list of batches: pass page= instead of after=")
+            raise BadRequestError(f"{target.provider} lists batches by page number: pass page= instead of after=")
         return _asked(target, "GET", "", {{"limit": "page_size"}.get(name, name): value for name, value in given(body).items()})
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:

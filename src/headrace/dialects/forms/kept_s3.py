@@ -83,7 +83,9 @@ def _region(body: Body, target: Target) -> str:
     if not said and (found := _REGION.search(target.base_url.partition("/v1")[0])):
         said = found[0]
     if not said:
-        raise BadRequestError(f"{target.provider}: a bucket has a region: pass s3_region_name= or aws_region_name=, or set AWS_REGION_NAME")
+        raise BadRequestError(
+            f"{target.provider}: the bucket's region is missing: pass s3_region_name= or aws_region_name=, or set AWS_REGION_NAME"
+        )
     if not isinstance(said, str) or not _REGION.fullmatch(said):
         raise BadRequestError(f"{target.provider}: s3_region_name must be a region such as eu-central-1, got {str(said)[:40]!r}")
     return said
@@ -160,7 +162,7 @@ class NewFile(_Read):
         digests = Digests(part_of(file.size if isinstance(file, FormFile) else 0))
         content, first = yield from content_of(body, target, bedrocks, digests)
         if content.size > LARGEST or len(digests) > MOST_PARTS:
-            raise BadRequestError(f"file has {content.size} bytes, more than the {LARGEST} that S3 takes")
+            raise BadRequestError(f"file has {content.size} bytes, more than the {LARGEST} that S3 allows")
         name = bucket.folder + (self._calls_name(first) if first else upload_name(_UPLOADS, file))
         headers = {
             "content-type": content.type,

@@ -53,7 +53,7 @@ def lines_of(
     Raises BadRequestError that names the line.
     """
     if not isinstance(file, FormFile):
-        raise BadRequestError("a file of calls must be one file")
+        raise BadRequestError("a batch input must be a single file")
     for number, line in enumerate(_split(file), 1):
         if line.strip():
             yield _read(line, number, dialect, target, embedder)
@@ -75,15 +75,15 @@ def _read(line: bytes, number: int, dialect: str | Callable[[str], str], target:
     try:
         asked = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequestError(f"file: line {number} is no request: {error}") from None
+        raise BadRequestError(f"file: line {number} is not a request: {error}") from None
     named = asked.body.get("model")
     if not isinstance(named, str):
         raise BadRequestError(f"file: line {number} names no model")
     model = named.removeprefix(f"{target.provider}/")
     vectors = embedder(model)
     if asked.url != (CHATS if vectors is None else EMBEDDINGS):
-        takes = CHATS if vectors is None else f"{EMBEDDINGS} of {model}"
-        raise BadRequestError(f"file: line {number} asks for {asked.url[:40]!r}; {target.provider} takes {takes} in files")
+        takes = CHATS if vectors is None else f"{EMBEDDINGS} for {model}"
+        raise BadRequestError(f"file: line {number} calls {asked.url[:40]!r}; {target.provider} accepts {takes} in files")
     own = msgspec.structs.replace(target, model=model)
     body = {**asked.body, "model": model}
     body.pop("stream", None)

@@ -82,7 +82,7 @@ class Pieces:
         provider, model = self._target.provider, self._target.model
         if isinstance(event, Mapping) and any(event.get(name) for name in ("error", "errors", "message")):
             return error_of(read_error_inside(event, provider=provider, model=model))
-        text = f"{provider}: an event of the stream cannot be read: {error}"
+        text = f"{provider}: a stream event cannot be read: {error}"
         return error_of(Failure(Kind.BAD_RESPONSE, text, provider=provider, model=model))
 
     def _noted(self, told: Told) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Pieces:
     def rest(self) -> Sequence[dict[str, Any]]:
         """Raises TruncatedStream unless every text has ended."""
         if not self._over and not (self._begun and self._ended >= self._begun):
-            text = f"{self._target.provider}: the stream broke off before it was done"
+            text = f"{self._target.provider}: the stream ended early"
             raise error_of(Failure(Kind.TRUNCATED, text, provider=self._target.provider, model=self._target.model))
         return ()
 

@@ -78,7 +78,7 @@ class Texts:
         """The request for the stream, and the one that cancels the prediction if the caller leaves."""
         urls = msgspec.json.decode(response.body)["urls"]
         if "stream" not in urls:
-            raise broken(Kind.BAD_REQUEST, "the model has no stream: leave stream out", target)
+            raise broken(Kind.BAD_REQUEST, "the model does not support streaming: remove stream", target)
         stream = msgspec.structs.replace(fetched(target, urls["stream"]), headers=(("accept", "text/event-stream"),))
         return stream, (with_key(target, "POST", urls["cancel"]),)
 
@@ -122,7 +122,7 @@ class TextChunks:
 
     def rest(self) -> Sequence[dict[str, Any]]:
         if not self._ended:
-            text = f"{self._target.provider}: the stream broke off before it was done"
+            text = f"{self._target.provider}: the stream ended early"
             raise error_of(Failure(Kind.TRUNCATED, text, provider=self._target.provider, model=self._model))
         return ()
 

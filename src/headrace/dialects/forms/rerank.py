@@ -31,7 +31,7 @@ class Reranking(Struct, frozen=True, eq=False):
 
     def write(self, body: Body, target: Target) -> HttpRequest:
         if not target.drop_params and (unsaid := [name for name in self.unsaid if body.get(name) is not None]):
-            why = f"{target.provider} has no {', '.join(unsaid)}: leave it out, or pass drop_params=True to have it left out"
+            why = f"{target.provider} does not support {', '.join(unsaid)}: remove it, or pass drop_params=True to drop it"
             raise UnsupportedParamsError(why, target.model, target.provider)
         return posted(target, self.path.format(model=target.model), self.asked(body))
 

@@ -23,9 +23,11 @@ def turns_of(body: Body, target: Target) -> tuple[str, list[tuple[str, str]]]:
         elif role in _SPEAKERS:
             turns.append((role, text))
         else:
-            raise BadRequestError(f"messages[{number}]: {target.provider} knows users and assistants, got {str(role)[:20]!r}", target.model)
+            raise BadRequestError(
+                f"messages[{number}]: {target.provider} only accepts the roles user and assistant, got {str(role)[:20]!r}", target.model
+            )
     if not turns:
-        raise BadRequestError(f"messages: {target.provider} has to be asked something", target.model, target.provider)
+        raise BadRequestError(f"messages: {target.provider} requires a message besides the system prompt", target.model, target.provider)
     return "\n".join(system), turns
 
 
@@ -34,7 +36,7 @@ def _text(content: Json, number: int, target: Target) -> str:
         return content
     parts: Sequence[Any] = content if isinstance(content, list) else ()
     if not parts or not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
-        raise BadRequestError(f"messages[{number}]: {target.provider} reads texts alone here", target.model, target.provider)
+        raise BadRequestError(f"messages[{number}]: {target.provider} only accepts text here", target.model, target.provider)
     return "".join(part["text"] for part in parts)
 
 
@@ -55,7 +57,7 @@ def prompt_of(body: Body, target: Target) -> tuple[str, str]:
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if not isinstance(prompt, str):
-        raise BadRequestError(f"prompt: {target.provider} completes one text at a time, give a string", target.model, target.provider)
+        raise BadRequestError(f"prompt: {target.provider} completes one text at a time: pass a string", target.model, target.provider)
     return "", prompt
 
 

@@ -31,7 +31,7 @@ _OURS: Final = ("model", "messages", "stream", "stream_options", "tool_choice", 
 class Chats:
     def write(self, body: Body, target: Target) -> HttpRequest:
         if body.get("tool_choice") not in (None, "auto"):
-            raise UnsupportedParamsError(f"{target.provider} has no tool_choice: leave it out", target.model, target.provider)
+            raise UnsupportedParamsError(f"{target.provider} does not support tool_choice: remove it", target.model, target.provider)
         prompt = {"template": body["messages"], **{name: body[name] for name in _PROMPT if body.get(name) is not None}}
         params = given(body, *_OURS, *_PROMPT, *_MODULES)
         model = {"name": target.model, "version": body.get("model_version", "latest"), "params": params}

@@ -31,7 +31,7 @@ def with_key(target: Target, method: str, url: str) -> HttpRequest:
     house = ".".join((own.hostname or "").split(".")[-2:])
     host = there.hostname or ""
     if there.scheme != own.scheme or not (there.netloc == own.netloc or (_named(house) and host.endswith(f".{house}"))):
-        raise BadRequestError("the address to ask at is not the provider's")
+        raise BadRequestError("the URL to poll is not on the provider's host")
     return HttpRequest(method, url, tuple(pair for pair in target.headers if pair[0].lower() != "content-type"))
 
 
@@ -47,7 +47,7 @@ def fetched(target: Target, url: str) -> HttpRequest:
 
 def _one(body: Body, target: Target) -> None:
     if body.get("n") not in (None, 1):
-        raise UnsupportedParamsError(f"{target.provider} makes one image a call: leave n out", target.model, target.provider)
+        raise UnsupportedParamsError(f"{target.provider} makes one image per call: remove n", target.model, target.provider)
 
 
 # ---- Black Forest Labs ---------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,9 @@ class NlpCloud:
         system, turns = turns_of(body, target)
         *before, (role, last) = turns
         if role != "user" or [it for it, _ in before] != ["user", "assistant"] * (len(before) // 2):
-            raise BadRequestError(f"messages: {target.provider} takes users and assistants in turn, a user last", target.model)
+            raise BadRequestError(
+                f"messages: {target.provider} requires alternating user and assistant messages, ending with a user", target.model
+            )
         history = [{"input": before[at][1], "response": before[at + 1][1]} for at in range(0, len(before), 2)]
         return posted(target, f"{place}/chatbot", {"input": last, "context": system or None, "history": history, **rest})
 
@@ -51,7 +53,7 @@ class Petals:
 
     def read(self, answer: Json, body: Body) -> dict[str, Json]:
         if answer.get("ok") is False:
-            raise BadRequestError("the answer says that it is none")
+            raise BadRequestError("the response reports a failure")
         rest = {name: value for name, value in answer.items() if name != "outputs"}
         return answer_of(body, answer["outputs"], **rest)
 
@@ -109,7 +111,7 @@ class Watsonx:
         """The contents of a response or event. Raises BadRequestError if the model failed."""
         made = answer["results"][0]
         if (reason := made.get("stop_reason")) in ("error", "cancelled"):
-            raise BadRequestError(f"the model stopped by {reason}")
+            raise BadRequestError(f"the model stopped with {reason}")
         usage = usage_of(made.get("input_token_count"), made.get("generated_token_count"))
         counted = {**usage, "total_tokens": sum(usage.values())} if usage else None
         rest = {name: value for name, value in answer.items() if name != "results"}
@@ -122,7 +124,7 @@ class TritonVectors:
     def write(self, body: Body, target: Target) -> HttpRequest:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         if not all(isinstance(text, str) for text in texts):
-            raise BadRequestError(f"input: {target.provider} embeds texts, give strings", target.model, target.provider)
+            raise BadRequestError(f"input: {target.provider} embeds strings only", target.model, target.provider)
         place = "" if target.base_url.endswith("/infer") else f"{_models(target)}/infer"
         return posted(target, place, {"inputs": [_tensor("input_text", texts)], **given(body, "model", "input", "encoding_format")})
 
@@ -136,7 +138,7 @@ def _rows(output: Mapping[str, Any]) -> list[list[float]]:
     rows, width = output["shape"]
     data = output["data"]
     if len(data) != rows * width:
-        raise BadRequestError("a tensor has another size than its shape says")
+        raise BadRequestError("a tensor's size does not match its shape")
     return [data[row * width : (row + 1) * width] for row in range(rows)]
 
 

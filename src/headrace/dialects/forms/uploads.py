@@ -163,11 +163,11 @@ def _said(response: HttpResponse) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(response.body.strip())
     except ElementTree.ParseError as error:
-        raise BadRequestError(f"the answer is not S3's XML: {error}") from None
+        raise BadRequestError(f"the response is not S3's XML: {error}") from None
 
 
 def _missing(what: str) -> str:
-    raise BadRequestError(f"the answer has no {what}")
+    raise BadRequestError(f"the response has no {what}")
 
 
 # ---- Cloud Storage -----------------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class Resumable:
 
     def then(self, response: HttpResponse, step: str) -> Next | None:
         if step == "given up":
-            raise BadRequestError(f"the session takes no more than {self._at} of {self.content.size} bytes")
+            raise BadRequestError(f"the session stopped accepting data after {self._at} of {self.content.size} bytes")
         if not step:
             self._address = _moved(response.headers.get("location") or _missing("location"), self._address)
         elif response.status != _INCOMPLETE:

@@ -18,7 +18,7 @@ _WORDS: Final = ("model", "input", "voice", "response_format", "speed", "instruc
 def _voice(body: Body, target: Target, example: str) -> str:
     voice = body.get("voice")
     if not isinstance(voice, str) or not voice:
-        raise UnsupportedParamsError(f"{target.provider} needs a voice of its own, such as {example}", target.model, target.provider)
+        raise UnsupportedParamsError(f"{target.provider} needs one of its own voices, such as {example}", target.model, target.provider)
     return voice
 
 
@@ -27,7 +27,7 @@ def _format(body: Body, target: Target, known: Mapping[str, str]) -> str:
     wanted = body.get("response_format")
     if wanted in ("flac", "aac", "wav") and wanted not in known:
         raise UnsupportedParamsError(
-            f"{target.provider} makes no {wanted}: response_format may be {', '.join(known)}", target.model, target.provider
+            f"{target.provider} does not support {wanted}: response_format may be {', '.join(known)}", target.model, target.provider
         )  # fmt: skip
     return known["mp3"] if wanted is None else known.get(str(wanted), str(wanted))
 

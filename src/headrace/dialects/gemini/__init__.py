@@ -39,7 +39,7 @@ class Gemini(Replies):
         try:
             return responses.read_response(body)
         except BadRequestError as error:
-            raise unreadable(response, target, f"is no answer of Gemini's: {error}") from None
+            raise unreadable(response, target, f"is not a Gemini response: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
@@ -55,7 +55,7 @@ class Gemini(Replies):
         try:
             read = embeddings.read_embedding_response(body, request)
         except BadRequestError as error:
-            raise unreadable(response, target, f"holds no embeddings: {error}") from None
+            raise unreadable(response, target, f"contains no embeddings: {error}") from None
         return msgspec.structs.replace(read, model=target.model)
 
     def read_request(self, body: Mapping[str, Json]) -> ChatRequest:

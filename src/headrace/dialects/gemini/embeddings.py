@@ -28,7 +28,7 @@ def write_embedding_request(request: EmbeddingRequest, target: Target) -> HttpRe
     """Raises BadRequestError for token ids, which Gemini does not accept."""
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
-        raise bad("input", "a string or a list of strings: Gemini takes no token ids", request.input)
+        raise bad("input", "a string or a list of strings: Gemini does not accept token ids", request.input)
     extra = {_NAMES.get(name, name): value for name, value in request.extra.items() if value is not None and value is not UNSET}
     if request.dimensions is not None:
         extra["outputDimensionality"] = request.dimensions

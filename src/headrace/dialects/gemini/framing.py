@@ -83,7 +83,7 @@ class ArrayReader:
         """Drops completed objects from the buffer; between objects, all of it. Raises FrameTooLarge."""
         del self._buffer[: start if self._depth > 1 else len(self._buffer)]
         if len(self._buffer) > self._limit:
-            raise FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"one object of the stream is larger than {self._limit} bytes"))
+            raise FrameTooLarge.of(Failure(Kind.BAD_RESPONSE, f"an object in the stream is larger than {self._limit} bytes"))
 
     def close(self) -> list[Frame]:
         """No frames: an incomplete object is not a frame."""

@@ -65,7 +65,7 @@ def address(url: str, extra: Extra, at: str, fallback: str = "", *, guess: bool 
     if url.startswith("files/"):
         url = FILES + url
     elif ":" not in url:
-        raise BadRequestError(f"{at}: Gemini knows files by address or as files/…: send the data itself, or upload it to Gemini first")
+        raise BadRequestError(f"{at}: Gemini accepts files by URL or as files/…: send the data inline, or upload it to Gemini first")
     kind = said_type(extra)
     if not kind and guess:
         kind = _ENDINGS.get(_path(url).rpartition(".")[2].lower(), fallback)

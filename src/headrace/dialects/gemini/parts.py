@@ -226,9 +226,7 @@ def write_part(part: Part, at: str, *, foreign: bool) -> dict[str, Json]:
             return _write_result(part, extra, at, foreign=foreign)
         case Other():
             return _write_other(part, at, foreign=foreign)
-    raise BadRequestError(
-        f"{at}: Gemini cannot hold {type(part).__name__.lower()}: leave it out, or send the call to a model that takes it"
-    )
+    raise BadRequestError(f"{at}: Gemini cannot accept {type(part).__name__.lower()}: remove it, or use a model that supports it")
 
 
 def _write_file(url: str, part: Image | File, extra: Extra, at: str, fallback: str = "") -> dict[str, Json]:
@@ -286,7 +284,7 @@ def _object(text: str) -> dict[str, Any] | None:
 def _write_result(result: ToolResult, extra: Extra, at: str, *, foreign: bool) -> dict[str, Json]:
     """A tool result. Text that is a JSON object is sent as that object."""
     if not result.name:
-        raise BadRequestError(f"{at}: no call before it has this result's id, and Gemini wants the function's name: give the result a name")
+        raise BadRequestError(f"{at}: no earlier call has this result's id, and Gemini requires the function's name: set the result's name")
     texts = [part for part in result.content if isinstance(part, Text | Refusal)]
     others = [part for part in result.content if not isinstance(part, Text | Refusal)]
     said: dict[str, Json] = {
@@ -313,4 +311,4 @@ def _write_other(part: Other, at: str, *, foreign: bool) -> dict[str, Json]:
     url = address.get("url") if isinstance(address, Mapping) else address
     if part.type in ("video_url", "input_video", "audio_url", "file_url") and isinstance(url, str):
         return _write_file(url, File(url=url, extra=part.extra), {}, at)
-    raise BadRequestError(f"{at}: Gemini cannot hold {part.type}: leave it out, or send the call to a model that takes it")
+    raise BadRequestError(f"{at}: Gemini cannot accept {part.type}: remove it, or use a model that supports it")

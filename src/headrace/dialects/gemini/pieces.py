@@ -91,7 +91,7 @@ def _get(at: Any, step: int | str) -> Any:
         return at[step] if step < len(at) else None
     if type(step) is str and type(at) is dict:
         return at.get(step)
-    raise ValueError("a path of the arguments leads through a value")
+    raise ValueError("a path in the arguments leads through a value")
 
 
 def _put(at: Any, step: Any, value: Any) -> None:

@@ -88,7 +88,7 @@ class Reader:
             said = self._said(chunk)
             return self._events(camel(chunk)) if said is None else said
         except (AttributeError, TypeError, ValueError, BadRequestError):
-            raise self._bad("a chunk of the stream is not what Gemini's dialect allows") from None
+            raise self._bad("a stream chunk is not valid in Gemini's format") from None
 
     def close(self) -> list[StreamEvent]:
         """The candidates' finish reasons and the usage. Raises TruncatedStream if the stream is incomplete."""
@@ -96,7 +96,7 @@ class Reader:
             return []
         done = all(candidate.word is not None for candidate in self._candidates.values())
         if not done or not (self._candidates or self._blocked):
-            message = f"{self._target.provider}: the stream ended before its answer was complete"
+            message = f"{self._target.provider}: the stream ended before the response was complete"
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
         self._told = True
         return list(self._ending())
@@ -108,13 +108,13 @@ class Reader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if last:
                 return None
-            raise self._bad("a chunk of the stream is not JSON") from None
+            raise self._bad("a stream chunk is not JSON") from None
 
     def _object(self, chunk: Json) -> dict[str, Json]:
         """The only chunk of an array."""
         if isinstance(chunk, list) and len(chunk) == 1 and isinstance(chunk[0], dict):
             return chunk[0]
-        raise self._bad("a chunk of the stream is not a JSON object")
+        raise self._bad("a stream chunk is not a JSON object")
 
     def _bad(self, what: str) -> APIResponseValidationError:
         failure = Failure(Kind.BAD_RESPONSE, f"{self._target.provider}: {what}", provider=self._target.provider, model=self._target.model)
@@ -161,7 +161,7 @@ class Reader:
             candidate = camel(candidate)
             index = place if candidate.get("index") is None else candidate["index"]
             if not isinstance(index, int):
-                raise TypeError("a candidate's index is no number")
+                raise TypeError("a candidate's index is not a number")
             if index not in self._candidates:
                 self._candidates[index] = _Candidate(index, self._id)
             self._candidates[index].tell(candidate, events)
@@ -307,7 +307,7 @@ class _Candidate:
         try:
             raw = self._heard + a2b_base64(part.data, strict_mode=True)
         except Base64Error:
-            raise ValueError("a piece of sound is not base64") from None
+            raise ValueError("an audio chunk is not base64") from None
         whole = len(raw) - len(raw) % 3
         self._heard, self._voice = raw[whole:], AudioDelta(format=part.format, choice=self._index, extra=part.extra)
         if whole:

@@ -123,7 +123,7 @@ def _written(tool: Tool, at: str, model: str, *, foreign: bool) -> tuple[str, Js
         return name, said or {}
     counterpart = said_in("gemini", tool)
     if counterpart is None:
-        raise BadRequestError(f"{at}: Gemini has no tool of type {tool.type}: leave it out, or give one of Google's, such as googleSearch")
+        raise BadRequestError(f"{at}: Gemini has no tool of type {tool.type}: remove it, or use one of Google's, such as googleSearch")
     return counterpart.type, {}
 
 

@@ -92,7 +92,7 @@ class Watcher(Watching, eq=False):
             candidate = camel(candidate)
             index = candidate.get("index", place)
             if not isinstance(index, int):
-                raise TypeError("a candidate's index is no number")
+                raise TypeError("a candidate's index is not a number")
             self._ended[index] = self._ended.get(index, False) or candidate.get("finishReason") is not None
 
     def _complete(self) -> bool:

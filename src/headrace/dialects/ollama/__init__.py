@@ -35,7 +35,7 @@ class Ollama(Replies):
         try:
             return responses.read_response(read_object(response, target, _failed))
         except BadRequestError as error:
-            raise unreadable(response, target, f"is no answer of Ollama's chat: {error}") from None
+            raise unreadable(response, target, f"is not an Ollama chat response: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)
@@ -47,7 +47,7 @@ class Ollama(Replies):
         try:
             read = responses.read_embedding_response(read_object(response, target, _failed), request)
         except BadRequestError as error:
-            raise unreadable(response, target, f"holds no embeddings: {error}") from None
+            raise unreadable(response, target, f"contains no embeddings: {error}") from None
         return msgspec.structs.replace(read, model=target.model)
 
     def read_request(self, body: Mapping[str, Json]) -> ChatRequest:

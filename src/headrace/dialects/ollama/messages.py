@@ -123,7 +123,7 @@ def _write_message(message: Message, at: str, names: Mapping[str, str], *, forei
 def _write_result(message: Message, extra: Mapping[str, Json], at: str, names: Mapping[str, str], *, foreign: bool) -> dict[str, Json]:
     result = message.content[0] if message.content else None
     if not isinstance(result, ToolResult):
-        raise BadRequestError(f"{at}: a tool message must hold a tool result")
+        raise BadRequestError(f"{at}: a tool message must contain a tool result")
     said = _write_content(result.content, at)
     name = result.name or (names.get(result.call_id) if foreign else None)
     id_ = result.call_id if result.call_id and not made_up(result.call_id) else None
@@ -145,14 +145,14 @@ def _write_content(parts: Sequence[Part], at: str) -> dict[str, Json]:
 
 def _write_picture(part: Part, at: str) -> str:
     if isinstance(part, Audio) and part.transcript:
-        raise BadRequestError(f"{at}: Ollama takes no audio; give its transcript as text")
+        raise BadRequestError(f"{at}: Ollama does not accept audio: send its transcript as text")
     if not isinstance(part, Image):
         kind = part.type if isinstance(part, Other) else type(part).__name__
-        raise BadRequestError(f"{at}: Ollama takes texts and pictures, no {kind}; give what it says as text")
+        raise BadRequestError(f"{at}: Ollama accepts text and images, not {kind}: send its content as text")
     head, comma, data = part.url.partition(",")
     if part.url.startswith("data:") and head.endswith(";base64") and comma:
         return data
-    raise BadRequestError(f"{at}: Ollama fetches no pictures; give a data: URL with base64, or fetch_media=True to have it fetched here")
+    raise BadRequestError(f"{at}: Ollama does not fetch images: send a data: URL with base64, or pass fetch_media=True")
 
 
 def write_call(call: ToolCall, *, foreign: bool) -> dict[str, Json]:

@@ -138,7 +138,7 @@ def _write_tool(tool: Tool, at: str, *, foreign: bool) -> dict[str, Json]:
     if not foreign:
         return write_tool(tool)
     if tool.type != "function":
-        raise BadRequestError(f"{at}: Ollama has no tool of type {tool.type!r}; give it a function")
+        raise BadRequestError(f"{at}: Ollama has no tool of type {tool.type!r}: use a function")
     parameters = tool.parameters or {"type": "object", "properties": {}}
     return write_tool(Tool(name=tool.name, description=tool.description, parameters=parameters))
 
@@ -213,5 +213,5 @@ def checked_texts(value: Json) -> Json:
     """`value` unchanged. Raises BadRequestError for token ids, which Ollama does not accept."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
-        raise bad("input", "a string or a list of strings: Ollama takes no token ids", value)
+        raise bad("input", "a string or a list of strings: Ollama does not accept token ids", value)
     return value

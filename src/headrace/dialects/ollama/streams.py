@@ -72,7 +72,7 @@ class Reader:
     def close(self) -> list[StreamEvent]:
         """Raises TruncatedStream unless a line with `done` was received."""
         if not self._done:
-            message = f"{self._target.provider}: the stream ended before it was finished"
+            message = f"{self._target.provider}: the stream ended early"
             raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._target.provider, model=self._target.model))
         return []
 
@@ -120,7 +120,7 @@ class Reader:
             yield UsageReported(usage=usage)
 
     def _broken(self) -> APIResponseValidationError:
-        message = f"{self._target.provider}: a line of the stream is not what Ollama's dialect allows"
+        message = f"{self._target.provider}: a line of the stream is not valid in Ollama's format"
         failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
         return APIResponseValidationError.of(failure)
 

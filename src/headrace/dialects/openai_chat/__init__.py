@@ -37,7 +37,7 @@ class OpenAIChat(Replies):
         try:
             return responses.read_response(body)
         except BadRequestError as error:
-            raise unreadable(response, target, f"is no chat completion: {error}") from None
+            raise unreadable(response, target, f"is not a chat completion: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)

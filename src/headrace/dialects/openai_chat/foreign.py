@@ -35,7 +35,7 @@ def spoken_here(request: ChatRequest, provider: str, source: str) -> ChatRequest
     Raises BadRequestError for content that must not be lost and cannot be expressed.
     """
     if not request.messages:
-        raise BadRequestError("messages: a chat wants at least one: a prompt kept at a provider is not known to others")
+        raise BadRequestError("messages: at least one is required: a prompt stored by another provider cannot be used")
     text = request.extra.get("text")
     request = in_common(request, source, "openai_chat")
     marks = frozenset({"cache_control"}) if provider in _MARKED else frozenset()
@@ -89,7 +89,7 @@ def _parts(parts: Sequence[Part], provider: str, marks: frozenset[str], at: str)
 
 def _part(part: Part, provider: str, marks: frozenset[str], at: str) -> Part:
     if isinstance(part, Other):
-        raise BadRequestError(f"{at}: {provider} has no part of type {part.type!r}: leave it out of the request", "", provider)
+        raise BadRequestError(f"{at}: {provider} does not support parts of type {part.type!r}: remove it", "", provider)
     if isinstance(part, Thinking):
         return part if provider == "openrouter" else Thinking(text=part.text, extra={"field": "reasoning_content"})
     if isinstance(part, ToolResult):

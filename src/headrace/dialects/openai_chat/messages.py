@@ -312,7 +312,7 @@ def write_message(message: Message) -> list[dict[str, Json]]:
 
 def _write_result(result: Part, message: Message) -> dict[str, Json]:
     if not isinstance(result, ToolResult):
-        raise BadRequestError(f"a tool message must hold tool results, got a {type(result).__name__}")
+        raise BadRequestError(f"a tool message must contain tool results, got a {type(result).__name__}")
     said = {"name": result.name, "content": write_content(result.content)}
     if not result.call_id and result.name is not None and "tool_call_id" not in message.extra:
         return merged({"role": "function", **_FUNCTION_RESULT}, message.extra, said)
@@ -410,7 +410,7 @@ def _write_part(part: Part) -> dict[str, Json]:
             return merged({"type": "thinking"}, part.extra, {"thinking": thinking})
         case Other():
             return merged({"type": part.type}, part.extra, {})
-    raise BadRequestError(f"content cannot hold a {type(part).__name__} there")
+    raise BadRequestError(f"content cannot contain a {type(part).__name__} here")
 
 
 def _write_nested(name: str, extra: Extra, said: Mapping[str, Json]) -> dict[str, Json]:

@@ -79,7 +79,7 @@ class Reader:
             plain = self._plain(chunk)
             return list(self._events(chunk)) if plain is None else plain
         except (AttributeError, TypeError, ValueError, BadRequestError):
-            message = f"{self._target.provider}: a chunk of the stream is not what OpenAI's dialect allows"
+            message = f"{self._target.provider}: a stream chunk is not valid in OpenAI's format"
             failure = Failure(Kind.BAD_RESPONSE, message, provider=self._target.provider, model=self._target.model)
             raise APIResponseValidationError.of(failure) from None
 
@@ -304,7 +304,7 @@ def _number(value: Json, usual: int) -> int:
         return usual
     if (isinstance(value, str) and value.isascii() and value.isdecimal()) or (isinstance(value, float) and value.is_integer()):
         return int(value)
-    raise TypeError("no place in a list")
+    raise TypeError("not an index")
 
 
 class ChunkMaker:

@@ -41,7 +41,7 @@ class OpenAIResponses(Replies):
         except BadRequestError as error:
             if error.failure.provider:
                 raise  # the failed response's own error
-            raise unreadable(response, target, f"is no response: {error}") from None
+            raise unreadable(response, target, f"is not a response object: {error}") from None
 
     def read_stream(self, request: ChatRequest, target: Target) -> Reader:
         return Reader(target)

@@ -88,13 +88,13 @@ class Reader:
                 raise
         except (AttributeError, TypeError, ValueError, KeyError):
             pass  # reported below
-        message = f"{self._target.provider}: an event of the stream ({len(data)} bytes) is not what the dialect allows"
+        message = f"{self._target.provider}: a stream event ({len(data)} bytes) is not valid in the dialect"
         raise APIResponseValidationError.of(self._failure(Kind.BAD_RESPONSE, message))
 
     def close(self) -> list[StreamEvent]:
         """Raises TruncatedStream unless the response was complete."""
         if not self._over:
-            message = f"{self._target.provider}: the stream ended before it was finished"
+            message = f"{self._target.provider}: the stream ended early"
             raise TruncatedStream.of(self._failure(Kind.TRUNCATED, message))
         return []
 

@@ -180,4 +180,4 @@ class Items:
         if isinstance(part, Other) and (self._answering or not self._foreign or is_item(part.extra)):
             return dict(common(part.extra))
         kind = part.type if isinstance(part, Other) else type(part).__name__
-        raise BadRequestError(f"{at}: OpenAI's Responses cannot say a part of type {kind!r}: leave it out of the request")
+        raise BadRequestError(f"{at}: OpenAI's Responses does not support parts of type {kind!r}: remove it")
