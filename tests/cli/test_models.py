@@ -63,7 +63,7 @@ def test_providers_are_found_by_words_and_those_with_a_key_are_marked(program: P
     secret = "gsk_0123456789abcdef"
     monkeypatch.setenv("GROQ_API_KEY", secret)
     assert "voyage" in program("providers", "rerank").out
-    assert "anthropic_text\tnot spoken\t" in program("providers", "anthropic_text").out
+    assert "anthropic_text\tnot supported\t" in program("providers", "anthropic_text").out
     [entry] = json.loads(program("providers", "voyage", "--json").out)
     assert (entry["offers"], entry["forms"], entry["unspoken"]) == (["embeddings", "rerank"], {"rerank": "voyage"}, None)
     out = program("providers", "groq").out

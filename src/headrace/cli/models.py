@@ -61,7 +61,7 @@ def _row(row: Provider) -> tuple[Any, ...]:
     mark = Text("●", style="green") if has_key else Text(" ") if pretty() else Text("")
     address = row.base_url or row.base_url_template or "(your own)"
     key = " or ".join(row.key_envs) + (" (optional)" if row.key_envs and not row.needs_key else "")
-    shown = (row.name, ", ".join(row.offered) or "not spoken", address, key or "none needed", f"{row.checked} {row.confidence}")
+    shown = (row.name, ", ".join(row.offered) or "not supported", address, key or "none needed", f"{row.checked} {row.confidence}")
     return (mark, *shown) if pretty() else ("key" if has_key else "-", *shown)
 
 

@@ -150,10 +150,10 @@ def _period(where: str, value: Any) -> float:
 
 GENERAL: Final[Mapping[str, Key]] = {
     "master_key": Key("key", _text, "The key that may do everything. Without one, only programs on this machine may call."),
-    "max_body": Key("max_body", _bytes, "Bytes of a request body. Default: 32 MB."),
-    "max_request_size_mb": Key("max_body", _megabytes, "LiteLLM's name for it, in megabytes."),
-    "max_upload": Key("max_upload", _bytes, "Bytes of a form with files. Default: 512 MB."),
-    "max_headers": Key("max_headers", _bytes, "Bytes of a request's line and headers. Default: 64 kB."),
+    "max_body": Key("max_body", _bytes, "Maximum bytes of a request body. Default: 32 MB."),
+    "max_request_size_mb": Key("max_body", _megabytes, "LiteLLM's name for `max_body`, in megabytes."),
+    "max_upload": Key("max_upload", _bytes, "Maximum bytes of a multipart form, such as an uploaded file. Default: 512 MB."),
+    "max_headers": Key("max_headers", _bytes, "Maximum bytes of the request line and headers. Default: 64 kB."),
     "allow_origins": Key(
         "origins",
         _origins,
@@ -169,22 +169,22 @@ GENERAL: Final[Mapping[str, Key]] = {
     "trusted_proxies": Key(
         "proxies",
         _networks,
-        "Addresses and networks of several such proxies. The client's address is then the last one that is none of theirs.",
+        "Addresses and networks of the proxies, if there are several. The client's address is then the last one that is not a proxy's.",
     ),
-    "mcp_trusted_proxy_ranges": Key("proxies", _networks, "LiteLLM's name for it."),
+    "mcp_trusted_proxy_ranges": Key("proxies", _networks, "LiteLLM's name for `trusted_proxies`."),
     "enforce_user_param": Key("wants_user", flag, "Whether every call must name its end user (`user`). Default: false."),
     "reject_clientside_metadata_tags": Key(
         "own_tags",
         flag,
-        "Whether calls with tags of their own are refused, so that only those of key, team and user count. Default: false.",
+        "Whether calls that set tags are refused, so that only the tags of key, team and user apply. Default: false.",
     ),
     "keep_alive": Key("keep_alive", _seconds, "Seconds of silence after which a stream gets a keep-alive. Default: 10."),
     "slow_client": Key(
         "slow_client",
         _seconds,
-        "Seconds that a request may stall while it arrives, and a response while its client does not read. Default: 60.",
+        "Seconds that a request may stall while it is read, and a response while the client does not read it. Default: 60.",
     ),
-    "drain": Key("drain", _seconds, "Seconds that calls in flight have to finish once the gateway is told to stop. Default: 30."),
+    "drain": Key("drain", _seconds, "Seconds that calls in flight have to finish when the gateway stops. Default: 30."),
     "reload": Key("reload", _seconds, "Seconds between checks of the configuration's files; 0 reloads on SIGHUP only. Default: 2."),
     "database_url": Key(
         "database",
@@ -194,7 +194,7 @@ GENERAL: Final[Mapping[str, Key]] = {
     "store_model_in_db": Key(
         "",
         flag,
-        "Whether the file may have no models, as all of them were added at run time (`/model/new`). Default: false.",
+        "Whether the file may have no models because all are added at run time (`/model/new`). Default: false.",
     ),
     "maximum_spend_logs_retention_period": Key("keep", _period, "How long calls are kept, such as `90d`. Default: forever."),
     "content": Key(
@@ -202,16 +202,16 @@ GENERAL: Final[Mapping[str, Key]] = {
         flag,
         "Whether the content of calls is recorded, with secrets masked. Keys, users and teams may override it. Default: false.",
     ),
-    "store_prompts_in_spend_logs": Key("content", flag, "LiteLLM's name for it."),
-    "content_max": Key("content_max", _bytes, "Characters that are kept of a request, and as many of its response. Default: 32768."),
-    "content_keep": Key("content_keep", _period, "How long content is kept, such as `7d`. Default: as long as its call."),
+    "store_prompts_in_spend_logs": Key("content", flag, "LiteLLM's name for `content`."),
+    "content_max": Key("content_max", _bytes, "Characters recorded of each request and of each response. Default: 32768."),
+    "content_keep": Key("content_keep", _period, "How long content is kept, such as `7d`. Default: as long as the call."),
     "enable_jwt_auth": Key(
         "jwt",
         flag,
-        "Whether tokens of an identity provider are accepted. It is named by `JWT_PUBLIC_KEY_URL`, `JWT_AUDIENCE` and, optionally, "
+        "Whether tokens of an identity provider are accepted. Configure it with `JWT_PUBLIC_KEY_URL`, `JWT_AUDIENCE` and, optionally, "
         "`JWT_ISSUER`.",
     ),
-    "litellm_jwtauth": Key("jwt_fields", _mapping, "The claims of such a token with user, team and scope."),
+    "litellm_jwtauth": Key("jwt_fields", _mapping, "The claims that hold user, team and scope in such a token."),
     "role_permissions": Key(
         "permissions",
         read_permissions,
@@ -224,9 +224,11 @@ GENERAL: Final[Mapping[str, Key]] = {
     ),
     "admin_only_routes": Key("admin_routes", read_routes, "Further paths that are for administrators only."),
     "background_health_checks": Key("", flag, "Whether the deployments get small test calls in the background. Default: false."),
-    "health_check_interval": Key("", _seconds, "Seconds between two rounds of them. Default: 300."),
+    "health_check_interval": Key("", _seconds, "Seconds between two rounds of these checks. Default: 300."),
     "enable_health_check_routing": Key("", flag, "Whether calls avoid deployments whose check failed. Default: false."),
-    "health_check_staleness_threshold": Key("", _seconds, "Seconds for which they do. Default: twice the interval."),
+    "health_check_staleness_threshold": Key(
+        "", _seconds, "Seconds for which a failed check keeps calls away. Default: twice the interval."
+    ),
     "health_check_ignore_transient_errors": Key("", flag, "Whether a check that timed out or met a rate limit is ignored. Default: false."),
     "secret_hook": Key(
         "",

@@ -147,24 +147,24 @@ _OF_BOUNDS: Final = {name: seconds if name == "duration" else _WORDS[name] for n
 _OF_USER: Final = {**_WORDS, "teams": teams_of, "available_teams": teams_of}
 
 STANDING: Final[Mapping[str, tuple[Callable[[str, Any], Any], str]]] = {
-    "max_budget": (_dollars, "Dollars that all calls together may spend in each `budget_duration`, including those of the master key."),
-    "budget_duration": (duration, "Such as `30d`, counted from the first start with it. Default: forever."),
-    "max_end_user_budget": (_dollars, "Dollars that each end user (`user` of a body) without limits and a budget of its own may spend."),
-    "max_end_user_budget_id": (text, "The budget (`/budget/new`) whose limits, dollars and period apply to such an end user."),
+    "max_budget": (_dollars, "Dollars that all calls together, including the master key's, may spend in each `budget_duration`."),
+    "budget_duration": (duration, "Such as `30d`, counted from the first start with this setting. Default: never reset."),
+    "max_end_user_budget": (_dollars, "Dollars that each end user (`user` in the body) without limits or a budget of its own may spend."),
+    "max_end_user_budget_id": (text, "The budget (`/budget/new`) whose limits, amount and period apply to such end users."),
     "default_key_generate_params": (
         lambda name, value: _form(name, value, _OF_KEY), "Defaults for fields of a new key: `max_budget`, `models`, …"
     ),
     "upperbound_key_generate_params": (
         lambda name, value: _form(name, value, _OF_BOUNDS),
-        "Upper bounds for fields of a key, and their defaults: " + ", ".join([f"`{name}`" for name in BOUNDS]) + ".",
+        "Upper bounds for fields of a key, which are also their defaults: " + ", ".join([f"`{name}`" for name in BOUNDS]) + ".",
     ),
     "default_internal_user_params": (
         lambda name, value: _form(name, value, _OF_USER),
-        "Defaults for fields of a new user, unless it is an administrator. `teams`: the teams that it joins.",
+        "Defaults for fields of a new user, unless the user is an administrator. `teams` lists the teams to join.",
     ),
-    "max_internal_user_budget": (_dollars, "The default budget of such a user."),
-    "default_max_internal_user_budget": (_dollars, "The same."),
-    "internal_user_budget_duration": (duration, "Its period."),
+    "max_internal_user_budget": (_dollars, "The default budget of such a user, in dollars."),
+    "default_max_internal_user_budget": (_dollars, "LiteLLM's other name for `max_internal_user_budget`."),
+    "internal_user_budget_duration": (duration, "The period of that budget, such as `30d`."),
 }  # fmt: skip
 """Names in `litellm_settings`: their parsers and descriptions."""
 

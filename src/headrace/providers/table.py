@@ -8,7 +8,7 @@ from typing import Final
 from headrace.providers.catalog import ANY_ADDRESS, shipped
 from headrace.providers.rows import Provider
 
-_HEAD = ("prefix", "offers", "address", "key", "known")
+_HEAD = ("prefix", "operations", "address", "key", "basis")
 
 
 def markdown() -> str:
@@ -20,7 +20,7 @@ def markdown() -> str:
 
 def _cells(row: Provider) -> tuple[str, ...]:
     prefixes = ", ".join(f"`{name}`" for name in (row.name, *row.aliases))
-    offers = ", ".join(row.offered) or f"not spoken: {row.unspoken}"
+    offers = ", ".join(row.offered) or f"not supported: {row.unspoken}"
     return prefixes, offers, _address(row), _key(row), f"{row.confidence}: {row.source} ({row.checked})"
 
 
