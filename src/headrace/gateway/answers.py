@@ -113,7 +113,7 @@ class Answer:
         await self._last(body)
 
     async def shown(self, shown: Shown) -> None:
-        """A response for a browser."""
+        """Send a response for a browser."""
         await self._start(shown.status, [("content-type", shown.kind), ("content-length", str(len(shown.body))), *shown.headers])
         await self._send({"type": "http.response.body", "body": shown.body})
 

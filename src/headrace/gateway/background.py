@@ -73,7 +73,7 @@ async def note_end(here: Here, deployment: str, id: str, made: Any) -> None:
 
 
 async def check_billed(here: Here, deployment: str, id: str) -> bool:
-    """True. Raises a refusal if it is not billed yet: once it is deleted, its cost could not be determined."""
+    """Returns True, or raises a refusal if it is not billed yet: once deleted, its cost could not be determined."""
     if await here.belongings.done(deployment, id):
         message = "the response is not billed yet: delete it in a few seconds, or cancel it first"
         raise error_of(Failure(Kind.BAD_REQUEST, message, status=409, retryable=True, retry_after=5.0))

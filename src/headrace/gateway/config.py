@@ -97,7 +97,7 @@ class Config(Struct, frozen=True, eq=False):
         return {**self.options, "default_litellm_params": standing}
 
     def router(self) -> Router:
-        """Raises ConfigurationError."""
+        """The Router of this configuration. Raises ConfigurationError."""
         return Router(list(self.model_list), **self.of_router)
 
 

@@ -27,7 +27,7 @@ from headrace.served import CONVERSE
 
 
 def invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, *, stream: bool) -> Reply:
-    """Raises BadRequestError for an unknown format."""
+    """Handler for InvokeModel in other formats than Claude's. Raises BadRequestError for an unknown one."""
     body = {name: value for name, value in body.items() if name not in ("stream", "model")}
     if isinstance(body.get("messages"), list):
         if _is_novas(body):
@@ -87,7 +87,7 @@ def _is_novas(body: Mapping[str, Any]) -> bool:
 
 
 def _in_converse(body: Mapping[str, Any], *, topped: bool) -> dict[str, Any]:
-    """topped: whether the provider is Bedrock, where Nova's `topK` has a place of its own."""
+    """Nova's body in Converse's format. topped: whether the provider is Bedrock, where `topK` has a place of its own."""
     said = {name: value for name, value in body.items() if name != "schemaVersion"}
     inference = dict(body.get("inferenceConfig") or {})
     if "max_new_tokens" in inference:

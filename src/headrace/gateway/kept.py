@@ -76,7 +76,10 @@ def holds_responses(deployment: Deployment) -> bool:
 
 
 def not_held(name: str, id: Any) -> HeadraceError:
-    """name: the field. On this error code, which is OpenAI's own, clients send the whole conversation."""
+    """The error for a response that does not exist. name: the field with its id.
+
+    On its error code, which is OpenAI's own, clients send the whole conversation.
+    """
     message = f"{name}: {str(id)[:80]!r} does not exist: send the whole conversation in input, without {name}"
     return refusal(400, Kind.BAD_REQUEST, message, name, code="previous_response_not_found")
 

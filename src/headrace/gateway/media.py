@@ -53,7 +53,7 @@ def _said(made: Any, *, kind: str) -> Plain:
 
 
 def moderate(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
-    """OpenAI's clients may omit the model; then the first moderation model is used."""
+    """Handler for moderation. OpenAI's clients may omit the model; then the first moderation model is used."""
     if not model and not body.get("model"):
         body["model"] = next((name for name in here.names() if _moderates(here.router, name)), None)
         if body["model"] is None:

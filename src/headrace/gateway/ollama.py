@@ -23,7 +23,7 @@ _TAG: Final = ":latest"
 
 
 def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Wanted:
-    """Ollama streams unless told not to."""
+    """Handler for `/api/chat`, which streams unless told not to."""
     return wanted(OLLAMA_CHAT, {"stream": True, **_named(here, body)})
 
 
@@ -149,7 +149,7 @@ def _facts(here: Here, model: str) -> Mapping[str, Any]:
 
 
 def pull(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
-    """Clients pull a model before they use it; one that may be called is available."""
+    """Handler for `/api/pull`, by which clients fetch a model before use. One that may be called is there already."""
     here.meant(_model(here, {**body, "model": body.get("model") or body.get("name")}))
     return Listed({"status": "success"})
 

@@ -51,7 +51,7 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
     made: Callable[[bytes], Awaitable[None]] | None = None
     """Called with the whole response before it is sent."""
     heads: Callable[[Mapping[str, str]], list[tuple[str, str]]] | None = None
-    """The response headers to forward."""
+    """Selects the response headers to forward from those of the provider."""
     once: bool = False
     """Whether it must not be retried."""
 
@@ -90,7 +90,10 @@ def maker_of(asked: Asked, here: Here, dialect: str, *, known: bool) -> str | No
 
 
 async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
-    """Raises a refusal for a model that this caller may not call, for an invalid path, and for objects of another owner."""
+    """The request to forward to `provider`.
+
+    Raises a refusal for a model that this caller may not call, for an invalid path, and for objects of another owner.
+    """
     path = asked.target.removeprefix(f"/{provider}") or "/"
     if not _PLAIN.fullmatch(path) or {"..", "."} & set(unquote(path.partition("?")[0]).split("/")):
         raise BadRequestError("the path must be one of the provider's, without . and ..")

@@ -88,7 +88,7 @@ def check_path(path: str, caller: Caller, allowed: tuple[str, ...], admins: tupl
 
 
 def read_routes(where: str, value: Any) -> tuple[str, ...]:
-    """Raises ConfigurationError naming an entry that is neither a path nor a group of paths."""
+    """A list of paths, patterns and groups of paths. Raises ConfigurationError naming an invalid entry."""
     names = read_names(where, value)
     if unknown := [one for one in names if one not in KINDS and not one.startswith(("/", "*"))]:
         raise ConfigurationError(f"{where}: {unknown[0]!r} is neither a path nor one of {', '.join(KINDS)}")

@@ -42,7 +42,7 @@ class Attachment(Struct, frozen=True):
     """Applies only if no other attachment does."""
 
     def holds(self, caller: Caller, models: tuple[str, ...]) -> bool:
-        """models: all names of the call's model.
+        """Whether it applies to a caller's call. models: all names of the call's model.
 
         Tags are those of key, team and user, so a caller cannot evade a rule by tagging a call.
         """

@@ -24,7 +24,7 @@ _OURS: Final = ("model", "deployment", "key", "user")
 
 
 async def serve(visit: Visit) -> None:
-    """Raises HeadraceError if the session cannot begin."""
+    """Serve a session. Raises HeadraceError if it cannot begin."""
     asked = visit.asked
     model = _model_of(asked)
     entry = visit.entry()

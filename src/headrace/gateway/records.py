@@ -98,7 +98,7 @@ class NoLedger:
 
 
 class Entry:
-    """The record of one call in the making. Closing it a second time has no effect.
+    """Collects the record of one call. Closing it a second time has no effect.
 
     The application opens it when the call is known, reports the result (`answered`) and a stream's first chunk
     (`began_to_answer`), and closes it before the last byte is sent.
@@ -176,7 +176,7 @@ class Entry:
         self._decision = event.record
 
     def answered(self, hidden: Any) -> None:
-        """hidden: the `_hidden_params` of the response, or of the stream."""
+        """Note the result. hidden: the `_hidden_params` of the response or of the stream."""
         self._hidden = hidden
 
     def used(self, usage: Any) -> None:

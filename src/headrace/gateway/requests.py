@@ -81,7 +81,7 @@ def refusal(status: int, kind: Kind, message: str, param: str | None = None, cod
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
-    """Raises Left, or a refusal with status 413 or 415."""
+    """The whole body, decompressed. Raises Left, or a refusal with status 413 or 415."""
     return b"".join([piece async for piece in pieces_of(receive, headers, most)])
 
 

@@ -23,7 +23,7 @@ Stamp: TypeAlias = tuple[int, int, int] | None
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Changes whenever the file does, including when a symbolic link is switched to another file, as Kubernetes does."""
+    """A value that changes with the file, also when a symbolic link is switched, as Kubernetes does; None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -246,7 +246,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def end(self) -> None:
-        """The server stops and no longer waits for the response in flight here: what there is of it is recorded."""
+        """The server stops without waiting for the response in flight here. The call is recorded as it stands."""
         call, self._call = self._call, None
         if call is None:
             return

@@ -272,7 +272,7 @@ class FastCall:
         pipeline.over(Seen(record, attempt.record), observed, self, answer)
 
     def stopped(self) -> bytes:
-        """A 503 response in place of its own, when the server stops without waiting for it."""
+        """A 503 response instead of its own, for a server that stops without waiting for it."""
         written = self._head.front.error(STOPPING)
         head = b"HTTP/1.1 %d Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\nretry-after: 1\r\n%b"
         return head % (written.status, len(written.body), b"connection: close\r\n\r\n") + written.body

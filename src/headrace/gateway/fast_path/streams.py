@@ -255,7 +255,7 @@ CHUNK: Final = b"%x\r\n%b\r\n"
 LAST: Final = b"0\r\n\r\n"
 
 MOST_OF_AN_ERROR: Final = 1 << 20
-"""Bytes."""
+"""Bytes of an error response that are read."""
 
 _deltas: Final = msgspec.json.Decoder(dict[str, Any]).decode
 

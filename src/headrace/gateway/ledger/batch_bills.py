@@ -246,7 +246,7 @@ class Prices(Struct, frozen=True):
     halved: bool
     """Whether these are the prices of ordinary calls, of which batch calls cost half.
 
-    So at OpenAI, Anthropic, Google, Mistral, Groq and Bedrock, by their pricing pages, from memory.
+    Half is the price at OpenAI, Anthropic, Google, Mistral, Groq and Bedrock, by their pricing pages, from memory.
     """
 
     def of(self, bill: Bill) -> int:

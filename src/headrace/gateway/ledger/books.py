@@ -235,6 +235,6 @@ def forget(connection: Connection, before: float, most: int = CLEANED) -> int:
 
 
 def forget_content(connection: Connection, before: float, most: int = CLEANED) -> int:
-    """Delete the content of the oldest calls that began before that time; returns of how many. The calls stay."""
+    """Delete the content of the oldest calls that began before that time; returns how many calls had some. The calls stay."""
     old = "SELECT number FROM calls WHERE began < :before AND content IS NOT NULL ORDER BY began LIMIT :most"
     return connection.execute(f"UPDATE calls SET content = NULL WHERE number IN ({old})", before=before, most=most)

@@ -37,7 +37,7 @@ def rows(connection: Connection, where: Sequence[Condition]) -> Iterator[dict[st
 
 
 def write_csv(found: Iterator[dict[str, Any]], file: TextIO) -> int:
-    """Returns the number of rows. Times are in ISO 8601."""
+    """Write calls as CSV, with times in ISO 8601; returns the number of rows."""
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     count = 0
@@ -53,7 +53,7 @@ def _iso(moment: float | None) -> str:
 
 
 def write_parquet(found: Iterator[dict[str, Any]], path: Path) -> int:
-    """Returns the number of rows. Raises ConfigurationError without pyarrow."""
+    """Write calls as Parquet; returns the number of rows. Raises ConfigurationError without pyarrow."""
     try:
         import pyarrow  # type: ignore[import-untyped]  # late: a large package that few need
         import pyarrow.parquet  # type: ignore[import-untyped]  # late as well

@@ -58,7 +58,7 @@ class Journal:
         self.size = 0
 
     def append(self, record: Record) -> None:
-        """Raises OSError if the write fails; then the record is not in the file."""
+        """Append a record. Raises OSError if the write fails; then the record is not in the file."""
         self.extend((record,))
 
     def extend(self, records: Sequence[Record]) -> None:

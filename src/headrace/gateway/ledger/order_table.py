@@ -13,13 +13,13 @@ from headrace.gateway.records import Record
 from headrace.runtime.sql_drivers import Connection
 
 MOST: Final = 20
-"""Claimed in one round."""
+"""Most orders claimed in one round."""
 _SAME: Final = "deployment = :deployment AND id = :id"
 _COLUMNS: Final = Order.__struct_fields__
 
 
 def add(connection: Connection, order: Order, look: float) -> None:
-    """look: when it is polled first, in Unix seconds."""
+    """Register an order for billing. look: when it is polled first, in Unix seconds."""
     row = {name: getattr(order, name) for name in _COLUMNS} | {"tags": msgspec.json.encode(order.tags).decode()}
     columns = [*row, "look", "billed"]
     connection.insert("batches", columns, [[*row.values(), look, False]], "ON CONFLICT (deployment, id) DO NOTHING")
