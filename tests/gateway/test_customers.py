@@ -216,3 +216,16 @@ def test_nothing_stays_in_memory_of_customers_who_are_asked_for_no_more(
         assert eventually(lambda: kept_of()[0] == 0)
         assert kept_of()[2:] == (0, 0, 0)
         assert "error" in asked(gateway, key, "acme", max_tokens=20)
+
+
+def test_a_budget_for_one_model_was_not_kept_for_a_customer(upstream: object, at: Where) -> None:
+    with kept(priced(upstream), at) as opened:
+        gateway = Gateway(*opened)
+        key = gateway.key()
+        gateway.ask("/budget/new", {"budget_id": "narrow", "model_max_budget": {"gp*": 0.0004}})
+        gateway.ask("/customer/new", {"user_id": "acme", "budget_id": "narrow"})
+        spends_all(gateway, key, "acme")
+        gateway.chat(key, user="acme", model="slow", max_tokens=2)
+        assert "error" not in asked(gateway, key, "other", max_tokens=20)
+    with kept(priced(upstream), at) as opened:
+        assert "error" in asked(Gateway(*opened), key, "acme", max_tokens=20)

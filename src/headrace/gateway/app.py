@@ -351,14 +351,18 @@ class Gateway(Struct, eq=False):
         Raises a refusal for a blocked end user, and for a tag that is not allowed on that model.
         """
         customer, scopes = entry.told("customer"), here.scopes(model)
+        tags = [tag for tag in entry.told("tags") if tag not in here.caller.tags]  # those of its key are in here.scopes
+        if not customer and not tags:
+            return scopes
+        found = self.router.get_deployment_by_model_group_name(model)
+        group = None if found is None else found.group
         if customer:
-            scopes += await self.keys.customer(customer)
-        if tags := [tag for tag in entry.told("tags") if tag not in here.caller.tags]:  # those of its key are in here.scopes
+            scopes += await self.keys.customer(customer, model, group)
+        if tags:
             if self.settings.own_tags:
                 why = "tags are not accepted from callers (general_settings.reject_clientside_metadata_tags)"
                 raise refusal(400, Kind.BAD_REQUEST, why, "metadata.tags")
-            found = self.router.get_deployment_by_model_group_name(model)
-            scopes += await self.keys.tagged(tags, model, None if found is None else found.group)
+            scopes += await self.keys.tagged(tags, model, group)
         return scopes
 
     def _meant(self, here: Here, reply: Finished) -> str:

@@ -166,8 +166,8 @@ class Keys(Protocol):
         """Whether limits of an end user must be looked up; True if that is not cached."""
         return False
 
-    async def customer(self, id: str) -> tuple[str, ...]:
-        """The scopes with an end user's limits. Raises a refusal if it is blocked."""
+    async def customer(self, id: str, model: str, group: str | None) -> tuple[str, ...]:
+        """The scopes with an end user's limits on a model. Raises a refusal if it is blocked."""
         return ()
 
     async def tagged(self, tags: Iterable[str], model: str, group: str | None) -> tuple[str, ...]:

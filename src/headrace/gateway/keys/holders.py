@@ -134,7 +134,7 @@ class Terms(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def binds(self) -> bool:
         """Whether a limit or a budget is set."""
-        return self.budget is not None or bool(self.limits)
+        return self.budget is not None or bool(self.limits or self.model_budgets or self.limited_models)
 
     @property
     def limited_models(self) -> list[str]:

@@ -300,8 +300,8 @@ class Keyring:
         known = self._named.get(Kind.CUSTOMER)
         return known is None or customer in known or self._each != Terms()
 
-    async def customer(self, id: str) -> tuple[str, ...]:
-        """The scopes with an end user's limits. Raises a refusal if it is blocked."""
+    async def customer(self, id: str, model: str, group: str | None) -> tuple[str, ...]:
+        """The scopes with an end user's limits on a model. Raises a refusal if it is blocked."""
         holder = (await self._all(Kind.CUSTOMER)).get(id)
         if holder is not None and holder.blocked:
             raise refusal(403, Failing.PERMISSION, f"the customer {id!r} of this call is blocked", "user")
@@ -311,13 +311,14 @@ class Keyring:
             holder = Holder(kind=Kind.CUSTOMER, id=id, terms=terms, created=now, updated=now)
             self._unnamed.pop(id, None)
             self._unnamed[id] = now
-        return () if holder is None else tuple(await self._scopes(holder, now))
+        return () if holder is None else tuple(await self._scopes_on(holder, model, group, now))
 
     async def _for_each(self) -> Terms | None:
         """The terms of an end user without its own, or None."""
         said = self._each
         if said.budget_id and (budget := (await self._all(Kind.BUDGET)).get(said.budget_id)) is not None:
-            said = budget.terms if said.budget is None else replace(budget.terms, budget=said.budget)
+            # budgets for single models are counted for customers that were created only
+            said = replace(budget.terms, model_budgets={}, budget=budget.terms.budget if said.budget is None else said.budget)
         if not said.binds:
             return None
         return said if said.budget is None else replace(said, budget_since=await self._period_of(everybody.CUSTOMERS, said))
@@ -341,9 +342,13 @@ class Keyring:
         for holder in [known[tag] for tag in dict.fromkeys(tags) if tag in known]:
             if (names := _names(holder)) and not any(is_named(name, model, group) for name in names):
                 raise refusal(403, Failing.PERMISSION, f"calls with the tag {holder.id!r} may not use {model!r}", "metadata.tags")
-            scopes += await self._scopes(holder, now)
-            scopes += [scope for name, scope in await self._model_scopes(holder, now) if is_named(name, model, group)]
+            scopes += await self._scopes_on(holder, model, group, now)
         return tuple(scopes)
+
+    async def _scopes_on(self, holder: Holder, model: str, group: str | None, now: float) -> list[str]:
+        """The scopes with a holder's limits on a model: those of all its calls, and those of that model."""
+        single = await self._model_scopes(holder, now)
+        return [*await self._scopes(holder, now), *[scope for name, scope in single if is_named(name, model, group)]]
 
     async def _model_scopes(self, holder: Holder, now: float) -> list[tuple[str, str]]:
         """The scopes with a holder's limits on single models, each with the model's name or pattern."""
