@@ -455,7 +455,7 @@ class Engine:
     async def hold(self, operation: Operation, model: str, options: Mapping[str, Any]) -> Held:
         """A reservation under a deployment's limits for traffic that this Router does not send.
 
-        Waits in the queue. Raises what a layer objects.
+        Waits in the queue. Raises the objection of a layer.
         """
         ports, call = self.worlds.suspending(), prepare(operation, model, None, False, options)
         check_session(call)
