@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT
+from tests.gateway.fast_path_scene import Client
 from tests.gateway.lasting import Gateway, kept, priced
-from tests.gateway.straight_scene import Client
 from tests.gateway.test_budgets import spend
 
 from headrace.gateway.lasting import Where
