@@ -66,7 +66,7 @@ _TYPES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def _routes(body: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The paths that a form gives a key; None if it says nothing of them. Raises BadRequestError."""
+    """The paths that a body sets for a key; None if it sets none. Raises BadRequestError."""
     if body.get("key_type") is not None:
         kind = body["key_type"]
         if kind not in _TYPES:

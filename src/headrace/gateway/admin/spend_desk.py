@@ -170,7 +170,7 @@ class SpendDesk:
         ]
 
     async def dear_customers(self, question: Question) -> Any:
-        """What each end user has spent, the most first: of an `api_key`, between `startTime` and `endTime`."""
+        """The spend of each end user, highest first, filtered by `api_key`, `startTime` and `endTime`."""
         words = {"startTime": "start_date", "endTime": "end_date"}
         said = {words.get(name, name): str(value) for name, value in question.body.items() if value is not None}
         rows = await self._dearest(["customer"], replace(question, query=said))
