@@ -17,7 +17,7 @@ class PageBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         npm = shutil.which("npm")
         if npm is None:
-            self.app.display_warning("npm is not here: the gateway's page is left out, and its plain tables are served")
+            self.app.display_warning("npm is not installed: the wheel has no dashboard page, and the gateway serves plain tables")
             return
         build_page(Path(self.root) / "page", npm)
 

@@ -31,7 +31,7 @@ def exchanging(content: BinaryIO, group: str, own: str, written: BinaryIO) -> St
 def _lines(content: BinaryIO) -> Iterator[bytes]:
     while line := content.readline(LONGEST_LINE + 1):
         if len(line) > LONGEST_LINE:
-            raise BadRequestError(f"file: a line is longer than the {LONGEST_LINE} bytes that are taken")
+            raise BadRequestError(f"file: a line is longer than {LONGEST_LINE} bytes")
         if line.strip():
             yield line.strip()
 
@@ -44,8 +44,8 @@ def _exchanged(line: bytes, number: int, group: str, own: str) -> bytes:
     except KeyError as missing:
         raise BadRequestError(f"file: line {number} has no {missing.args[0]}") from None
     except ValueError as error:
-        raise BadRequestError(f"file: line {number} is no request: {error}") from None
+        raise BadRequestError(f"file: line {number} is not a request: {error}") from None
     if model not in (group, own):
-        raise BadRequestError(f"file: line {number} asks for {model!r}, and the file goes where {group!r} is served: name one model in all")
+        raise BadRequestError(f"file: line {number} names the model {model!r}, but the file is for {group!r}: name one model in all lines")
     body["model"] = msgspec.Raw(msgspec.json.encode(own))
     return msgspec.json.encode({**fields, "body": body})

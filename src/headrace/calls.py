@@ -111,10 +111,10 @@ _NEVER_SENT: Final = frozenset({
 })  # fmt: skip
 
 _REFUSED: Final[Mapping[str, str]] = {
-    "model_list": "deployments are a Router's: Router(model_list).completion(…)",
+    "model_list": "make a Router: Router(model_list).completion(…)",
     "deployment_id": "name the model 'azure/your-deployment'",
-    "api_type": "say whose the model is in its name, 'azure/your-deployment'",
-    "shared_session": "leave it out, connections are shared by all calls; or set litellm.aclient_session",
+    "api_type": "name the provider in the model, as in 'azure/your-deployment'",
+    "shared_session": "leave it out, since all calls share connections; or set litellm.aclient_session",
 }
 """Unsupported litellm options whose absence would be noticed, and what to use instead."""
 
@@ -205,7 +205,7 @@ def prepare(
         if value is None or name in _NEVER_SENT:
             continue
         if name in _REFUSED:
-            raise BadRequestError(f"{name} is not taken: {_REFUSED[name]}", model)
+            raise BadRequestError(f"{name} is not supported: {_REFUSED[name]}", model)
         if name in _FOR_LAYERS or (name in ours and not (name == "metadata" and operation.dialect != CHAT.dialect)):
             control[name] = value
         elif not name.startswith(_THEIRS):
@@ -223,9 +223,7 @@ def prepare(
         encoded = body[operation.prompt] = _encode_prompt(operation, prompt)
     if stream:
         if operation.reads == "text" and body.get("response_format") in TEXTS:
-            raise BadRequestError(
-                f"response_format {body['response_format']!r} cannot be streamed: ask for json, or leave stream out", model
-            )
+            raise BadRequestError(f"response_format {body['response_format']!r} cannot be streamed: use json, or leave stream out", model)
         if operation.of != "files":  # streaming a file is up to the transport; the provider takes no such parameter
             body["stream"] = True
     return Call(operation, model, body, prompt, encoded, control, stream, place)

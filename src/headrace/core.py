@@ -269,7 +269,7 @@ _IN_PIECES: Final = (IMAGES, IMAGE_EDITS, IMAGE_VARIATIONS, RERANK, TRANSCRIPTIO
 def _mocked(ports: Ports, call: Call, to: Destination) -> tuple[Ports, Destination]:
     """The ports and destination for a `mock_response` or a custom handler; otherwise unchanged."""
     if "client" in call.control:
-        raise BadRequestError("client is taken in litellm's place alone: call headrace.install_as_litellm(), or give base_url and api_key")
+        raise BadRequestError("client needs headrace.install_as_litellm(): call that first, or give base_url and api_key instead")
     said = mock_of(call, to)
     silent = call.control.get("mock_timeout")
     if said is None and not silent:

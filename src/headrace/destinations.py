@@ -151,7 +151,7 @@ def _merged(*headers: Mapping[str, str] | None) -> HeaderPairs:
         if given is None:
             continue
         if not isinstance(given, Mapping):
-            raise BadRequestError(f"extra_headers must be a mapping of names to texts, got {shape(given)}")
+            raise BadRequestError(f"extra_headers must be a mapping of names to strings, got {shape(given)}")
         merged |= {str(name): str(value) for name, value in given.items()}
     return tuple(merged.items())
 

@@ -53,7 +53,7 @@ def _assignment(text: str, at: int) -> tuple[tuple[str, str] | str, int]:
         return f"line {number} opens a quote that is never closed", len(text)
     rest = _BLANK.match(text, quoted.end())
     if rest is None:
-        return f"line {number} goes on after its closing quote: put \\ before a quote that belongs to the value", _end(text, quoted.end())
+        return f"line {number} has text after its closing quote: put \\ before a quote that belongs to the value", _end(text, quoted.end())
     return (assigned["name"], _unquoted(quoted)), rest.end()
 
 

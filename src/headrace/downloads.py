@@ -126,7 +126,7 @@ class Resumed:
             try:
                 data = await self._http.read(quiet)
                 if not data and self._at < self._whole:
-                    raise TransportError(Fault.CLOSED, f"{self._at} of {self._whole} bytes came", sent=True, received=True)
+                    raise TransportError(Fault.CLOSED, f"received {self._at} of {self._whole} bytes", sent=True, received=True)
             except TransportError as error:
                 if error.fault not in _BROKEN:
                     raise
@@ -167,8 +167,8 @@ class Resumed:
         http.close()
         if http.status == 429 or http.status >= 500:
             return False
-        why = "another object has taken its name" if http.status in (404, 412) else f"the rest was answered with status {http.status}"
-        message = f"{self._provider}: the file broke off after {self._at} bytes, and {why}"
+        why = "the object was replaced or deleted" if http.status in (404, 412) else f"the rest was answered with status {http.status}"
+        message = f"{self._provider}: the download ended after {self._at} bytes, and {why}"
         raise TruncatedStream.of(Failure(Kind.TRUNCATED, message, provider=self._provider))
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ async def fetch_media(ports: Ports, call: Call) -> None:
         return
     found = list(addresses(call.prompt))
     if len(found) > _MOST_PARTS:
-        raise BadRequestError(f"messages point to {len(found)} files on the web; at most {_MOST_PARTS} are fetched for one call")
+        raise BadRequestError(f"messages refer to {len(found)} files on the web; at most {_MOST_PARTS} are fetched for one call")
     for address in found:
         answer = await _fetch(ports, address)
         call.prompt = replaced(call.prompt, address, answer.body, answer.headers.get("content-type", ""))
@@ -54,4 +54,4 @@ async def _fetch(ports: Ports, address: Address) -> HttpResponse:
 
 
 def _refused(address: Address, why: str) -> BadRequestError:
-    return BadRequestError(f"{address.where}: what it points to cannot be fetched ({why})")
+    return BadRequestError(f"{address.where}: the file it refers to cannot be fetched ({why})")

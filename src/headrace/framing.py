@@ -291,4 +291,4 @@ def _headers(data: bytes) -> dict[str, str]:
 
 
 def _broken(why: str) -> HeadraceError:
-    return error_of(Failure(Kind.BAD_RESPONSE, f"a message of the event stream is broken: {why}"))
+    return error_of(Failure(Kind.BAD_RESPONSE, f"a message of the event stream is corrupt: {why}"))

@@ -85,7 +85,7 @@ def _written(part: Any, where: str) -> Any:
 
     file = FormFile(bytes(held) if isinstance(held, bytearray | memoryview) else held, where)
     if file.size > LARGEST:
-        raise BadRequestError(f"{where} holds {file.size} bytes, more than the {LARGEST} that are sent in a message")
+        raise BadRequestError(f"{where} has {file.size} bytes, more than the maximum of {LARGEST} for a message")
     return _part(part, kind, b"".join(file.pieces()), file.type, file.name, where)
 
 
@@ -93,7 +93,7 @@ def _part(part: Mapping[str, Any], kind: str, data: bytes, said: str, name: str,
     """A part of that type that holds `data`."""
     media = media_type(data, said)
     if media is None:
-        raise BadRequestError(f"{where} is of a kind nobody can tell: give (name, content, media type), or a file whose name has an ending")
+        raise BadRequestError(f"{where} has an unknown media type: give (name, content, media type), or a file whose name has an extension")
     inner = part.get(kind)
     beside = {field: value for field, value in inner.items() if field != PLACES[kind]} if isinstance(inner, Mapping) else {}
     if kind == "input_audio":

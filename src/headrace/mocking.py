@@ -46,7 +46,7 @@ class SilentTransport:
     async def fetch(self, request: HttpRequest, timeouts: Timeouts, *, max_body: int = DEFAULT_MAX_BODY) -> HttpResponse:
         limit = timeouts.total or timeouts.first_byte or 0.0
         await self._clock.sleep(limit)
-        raise TransportError(Fault.TOTAL_TIMEOUT, f"no answer within {limit:g} s (mock_timeout)", sent=True)
+        raise TransportError(Fault.TOTAL_TIMEOUT, f"no response within {limit:g} s (mock_timeout)", sent=True)
 
     async def open(self, request: HttpRequest, timeouts: Timeouts) -> NoReturn:
         await self.fetch(request, timeouts)
@@ -105,7 +105,7 @@ def _body(call: Call, model: str, said: Any) -> dict[str, Any]:
         return dict(said)
     write = {CHAT: _chat, COMPLETIONS: _text, EMBEDDINGS: _vectors}.get(call.operation)
     if write is None or not isinstance(said, str | list | bool):
-        raise BadRequestError(f"mock_response of a {call.operation.name} must be a mapping in OpenAI's form, got {shape(said)}", model)
+        raise BadRequestError(f"mock_response of a {call.operation.name} must be a mapping in OpenAI's format, got {shape(said)}", model)
     return {"id": "chatcmpl-mock", "created": 0, "model": model, **write(call, model, said)}
 
 

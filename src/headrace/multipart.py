@@ -199,7 +199,7 @@ def _taken_apart(given: Any, where: str) -> tuple[str | None, Any, str | None]:
     name, content, type = None, given, None
     if isinstance(given, tuple):
         if not 2 <= len(given) <= 4:
-            raise BadRequestError(f"{where} as a tuple is (name, content) or (name, content, content type), got {len(given)} items")
+            raise BadRequestError(f"{where} as a tuple must be (name, content) or (name, content, content type), got {len(given)} items")
         name, content, type = given[0], given[1], given[2] if len(given) > 2 else None
     if isinstance(content, bytearray | memoryview):
         content = bytes(content)

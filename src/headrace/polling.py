@@ -109,7 +109,7 @@ class Following(Struct, frozen=True, eq=False):
 
     def _over(self) -> HeadraceError:
         target = self.formed.target
-        text = f"{target.provider}: the call's time was over before its task was done: pass timeout= for more"
+        text = f"{target.provider}: the task was not done within the call's timeout: pass a longer timeout"
         return error_of(Failure(Kind.TIMEOUT, text, provider=target.provider, model=target.model))
 
     async def _clean(self, requests: Sequence[HttpRequest]) -> None:

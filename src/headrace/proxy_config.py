@@ -114,7 +114,7 @@ def with_credentials(entry: Any, credentials: Credentials, where: str) -> Any:
 def tell_left_out(path: str | Path, config: ProxyConfig) -> None:
     """Log the settings of the file that have no effect on a Router."""
     if config.left_out:
-        _log.warning("%s: a Router makes nothing of %s", path, ", ".join(config.left_out))
+        _log.warning("%s: a Router ignores %s", path, ", ".join(config.left_out))
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

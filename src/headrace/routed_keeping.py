@@ -50,8 +50,8 @@ def _nowhere(asked: Sequence[Asked], error: NotFoundError) -> NotFoundError:
         return error
     what, who = asked[0].operation.of or "files", ", ".join(repr(one.deployment) for one in asked)
     error.message = (
-        f"{asked[0].place.get('id')!r} is known to none of the deployments that keep {what}: {who}. Was it made by one that this Router no "
-        f"longer has, or with another key? The last one said: {error.message}"
+        f"{asked[0].place.get('id')!r} was not found at any deployment that stores {what}: {who}. Was it made by one that this Router no "
+        f"longer has, or with another key? The last one responded: {error.message}"
     )
     return error
 

@@ -133,10 +133,10 @@ class Fault(enum.Enum):
     PROXY = "the proxy refused"
     CONNECT_TIMEOUT = "connecting took too long"
     FIRST_BYTE_TIMEOUT = "no response in time"
-    BETWEEN_BYTES_TIMEOUT = "the response went silent"
+    BETWEEN_BYTES_TIMEOUT = "the response stalled"
     TOTAL_TIMEOUT = "the call took too long"
     CLOSED = "the connection closed before the response was complete"
-    PROTOCOL = "the other side broke HTTP"
+    PROTOCOL = "HTTP protocol error"
     TOO_LARGE = "the response is larger than allowed"
 
 

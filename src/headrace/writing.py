@@ -164,7 +164,7 @@ def _served(call: Call, to: Destination) -> Served:
     from headrace.dialects.serve import serve  # late: callers of OpenAI's dialect alone do not load others
 
     if "chat" in to.provider.forms:
-        raise BadRequestError(f"{to.provider.name} is asked by completion alone", to.model, to.provider.name)
+        raise BadRequestError(f"{to.provider.name} is only supported by completion", to.model, to.provider.name)
     caller = call.operation.dialect
     control = {**to.options, **call.control} if to.options else call.control
     _extra_body(control)
@@ -201,7 +201,7 @@ def _must_speak(to: Destination, dialect: str) -> None:
     """Raises BadRequestError if the provider does not store responses."""
     if dialect != to.provider.dialect and dialect not in to.provider.speaks:
         raise BadRequestError(
-            f"{to.provider.name} keeps no responses: there is nothing to get, delete or cancel", to.model, to.provider.name
+            f"{to.provider.name} stores no responses: there is nothing to get, delete or cancel", to.model, to.provider.name
         )
 
 

@@ -67,7 +67,7 @@ def test_a_string_is_never_taken_for_a_path(client: Client, upstream: Upstream, 
 
 @pytest.mark.parametrize(
     ("value", "complaint"),
-    [(b"\x00\x01\x02", "of a kind nobody can tell"), (Path("nowhere/a.png"), "there is no file"), (io.StringIO("x"), "binary mode")],
+    [(b"\x00\x01\x02", "an unknown media type"), (Path("nowhere/a.png"), "there is no file"), (io.StringIO("x"), "binary mode")],
 )
 def test_what_cannot_be_sent_is_named(client: Client, value: Any, complaint: str) -> None:
     with pytest.raises(headrace.BadRequestError, match=rf"messages\[0\]\.content\[1\].*{complaint}"):
@@ -78,7 +78,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(client: Client, tmp_path
     path = tmp_path / "film.mp4"
     with path.open("wb") as file:
         file.truncate(60 * 1024 * 1024)
-    with pytest.raises(headrace.BadRequestError, match=r"content\[1\] holds 62914560 bytes"):
+    with pytest.raises(headrace.BadRequestError, match=r"content\[1\] has 62914560 bytes"):
         client.call("completion", "openai/m", said({"type": "file", "file": {"file_data": path}}))
 
 
@@ -143,7 +143,7 @@ def test_it_is_fetched_once_for_all_attempts(web: Web, upstream: Upstream) -> No
     [
         (Reply(b"", status=404), "status 404"),
         (Reply(b"", status=302, headers={"location": "/v1/a.png"}), "more than 3 redirects"),
-        (Reply(b"\x00", headers={"content-type": "application/octet-stream"}), "kind nobody can tell"),
+        (Reply(b"\x00", headers={"content-type": "application/octet-stream"}), "unknown media type"),
     ],
 )
 def test_what_cannot_be_fetched_is_the_callers_fault(web: Web, upstream: Upstream, reply: Reply, why: str) -> None:

@@ -45,7 +45,7 @@ def test_a_file_for_anything_else_goes_as_it_is(client: Client, upstream: Upstre
 
 
 def test_a_line_for_another_model_is_named(client: Client, upstream: Upstream) -> None:
-    with pytest.raises(BadRequestError, match="line 1 asks for 'gpt', and the file goes where 'other' is served"):
+    with pytest.raises(BadRequestError, match="line 1 names the model 'gpt', but the file is for 'other'"):
         client.call("create_file", on=router(upstream), file=JSONL, purpose="batch", model="other")
     assert upstream.seen == []
 
@@ -127,7 +127,7 @@ def test_an_id_that_nobody_knows_is_refused_with_who_was_asked(client: Client, u
     made = router(upstream)
     upstream.answer(NOT_HERE, NOT_HERE)
     first, second = made.get_model_ids()
-    with pytest.raises(headrace.NotFoundError, match=rf"'file-9' is known to none of the deployments that keep \w+: '{first}', '{second}'"):
+    with pytest.raises(headrace.NotFoundError, match=rf"'file-9' was not found at any deployment that stores \w+: '{first}', '{second}'"):
         client.call("file_retrieve", "file-9", on=made)
 
 

@@ -227,7 +227,7 @@ def test_kept_responses_are_got_listed_cancelled_and_deleted(client: Client, ups
         ("POST", "/v1/responses/resp_1/cancel"),
         ("DELETE", "/v1/responses/resp_1"),
     ]
-    with pytest.raises(headrace.BadRequestError, match="groq keeps no responses"):
+    with pytest.raises(headrace.BadRequestError, match="groq stores no responses"):
         client.call("get_responses", "resp_1", custom_llm_provider="groq")
 
 

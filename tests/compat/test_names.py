@@ -15,7 +15,7 @@ MISSING: Final = {
     "fine-tuning is not supported": "create_fine_tuning_job alist_fine_tuning_jobs",
     "threads and assistants are not supported; use responses": "get_assistants acreate_assistants",
     "use the gateway's pass-through endpoints": "llm_passthrough_route allm_passthrough_route",
-    "register_provider and CustomLLM add providers": """llms.vertex_ai.gemini.transformation llms.vertex_ai.common_utils.VertexAIError
+    "add providers with register_provider or CustomLLM": """llms.vertex_ai.gemini.transformation llms.vertex_ai.common_utils.VertexAIError
         llms.fireworks_ai.chat.transformation.FireworksAIConfig llms.anthropic.chat.transformation.AnthropicConfig
         llms.chatgpt.authenticator.Authenticator""",
     "use completion_cost": "litellm_core_utils.llm_cost_calc.tool_call_cost_tracking.StandardBuiltInToolCostTracking",

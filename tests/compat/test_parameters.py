@@ -193,7 +193,7 @@ def test_a_parameter_changes_what_is_sent(name: str, parameter: str, monkeypatch
     ("name", "parameter"), [(name, one) for name, parameters in SIGNATURES.items() for one in parameters.split() if one in REFUSED]
 )
 def test_a_parameter_that_cannot_be_kept_is_refused_by_name(name: str, parameter: str) -> None:
-    with standing() as upstream, pytest.raises(headrace.BadRequestError, match=f"^{parameter} is not taken: .{{10}}"):
+    with standing() as upstream, pytest.raises(headrace.BadRequestError, match=f"^{parameter} is not supported: .{{10}}"):
         sent(name, upstream, **{parameter: REFUSED[parameter]})
     with standing() as upstream:
         assert sent(name, upstream, **{parameter: None}) == sent(name, upstream)

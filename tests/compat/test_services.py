@@ -141,7 +141,7 @@ def test_a_service_that_refuses_is_told_of_without_its_key(
     accept("success_callback", ["langfuse"])
     assert call(colour, mock_response="Hi").choices
     told()
-    assert "/api/public/otel/v1/traces did not take what was logged: HTTP Error 401" in caplog.text
+    assert "/api/public/otel/v1/traces failed: HTTP Error 401" in caplog.text
     assert SECRET not in caplog.text
 
 

@@ -91,7 +91,7 @@ def test_async_calls_go_by_the_program_s_own_client(library: Any, upstream: Upst
 
 def test_a_client_of_a_foreign_library_is_refused_by_name(upstream: Upstream) -> None:
     accept("client_session", object())
-    with pytest.raises(headrace.ConfigurationError, match="one of httpx2's or httpx's"):
+    with pytest.raises(headrace.ConfigurationError, match="must be an httpx2 or httpx client"):
         headrace.completion("openai/m", MESSAGES, base_url=upstream.url, api_key="k")
 
 

@@ -126,7 +126,7 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(tmp_path: Path, upstream:
     ("database", "remedy"),
     [
         ("sqlite:////dev/null/x.db", "choose another with HEADRACE_STATE or DATABASE_URL"),
-        ("sqlite:///config.json", "name another file by DATABASE_URL"),
+        ("sqlite:///config.json", "choose another file with DATABASE_URL"),
         ("postgresql://u:secretpw@127.0.0.1:1/x", "Start it, or correct DATABASE_URL"),
     ],
 )

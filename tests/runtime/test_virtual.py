@@ -297,7 +297,7 @@ def test_awaiting_another_world_is_refused(world: World) -> None:
             loop.close()
 
     world.spawn(stray())
-    with pytest.raises(Stuck, match="not of this world"):
+    with pytest.raises(Stuck, match="other than a virtual port"):
         world.run()
 
 

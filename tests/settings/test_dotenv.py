@@ -55,7 +55,7 @@ def test_a_file_means(text: str, values: dict[str, str]) -> None:
         ("1A=2", "line 1 must read NAME=value"),
         ("=x", "line 1 must read NAME=value"),
         ("\n\nA='x", "line 3 opens a quote that is never closed"),
-        ('A="x"y', "line 1 goes on after its closing quote"),
+        ('A="x"y', "line 1 has text after its closing quote"),
         ("oops\nA=1\noops", "line 1 must read NAME=value; line 3 must read NAME=value"),
         ('A="one\ntwo"\noops', "line 3 must read NAME=value"),
     ],

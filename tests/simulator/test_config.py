@@ -123,7 +123,7 @@ def test_a_wish_is_read(text: str, wish: Wish) -> None:
     ("text", "told"),
     [
         ("explode", "'explode' is not known; use one of status"),
-        ("status=abc", "status wants an integer"),
+        ("status=abc", "status must be an integer"),
         ("status=200", "from 400 to 599"),
         ("after=3", "after without a fault"),
         ("tokens=-1", "must be zero or more"),

@@ -164,7 +164,7 @@ def test_every_way_to_fail_is_a_transport_error_at_its_time(
 
 def test_silence_without_a_limit_lasts(world: World) -> None:
     to = providers(world)
-    with pytest.raises(Stuck, match="nothing is left to happen"):
+    with pytest.raises(Stuck, match="nothing is scheduled"):
         fetched(world, to, request(to, simulate="hang"))
 
 

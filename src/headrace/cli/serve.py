@@ -69,8 +69,8 @@ if TYPE_CHECKING:
 def serve(
     config: Path | None, host: str, port: int, workers: int, log_form: str, log_level: str, access_log: bool, **tls: str | None
 ) -> None:
-    """Serve until Ctrl-C. Without --config the models of the environment and .env are served. The first line printed is the
-    address, once calls are answered there.
+    """Serve until Ctrl-C. Without --config, serve the models of the environment and .env. The first line printed is the
+    address, as soon as calls are accepted there.
 
     \b
       headrace serve --config config.yaml
@@ -117,7 +117,7 @@ def _unheard(error: OSError) -> str:
         case errno.EACCES:
             return f"{why}. Ports below 1024 need administrator rights: choose another with --port"
         case _:
-            return f"{why or error}. Name an address of this machine by --host"
+            return f"{why or error}. Choose an address of this machine with --host"
 
 
 def _check_tls(tls: dict[str, str | None]) -> None:

@@ -99,7 +99,7 @@ def _head(method: str, url: str, headers: HeaderPairs, absolute: bool, authoriza
     named = {"host": parts.netloc.rpartition("@")[2], "user-agent": _USER_AGENT, "accept": "*/*", "accept-encoding": "gzip, deflate"}
     for name, value in headers:
         if name.lower() in _FORBIDDEN:
-            raise ValueError(f"the header {name!r} is the transport's own")
+            raise ValueError(f"the header {name!r} is set by the transport")
         named[name.lower()] = value
     if authorization is not None:
         named["proxy-authorization"] = authorization
@@ -243,7 +243,7 @@ class Http1:
         exchange.status = status = self._parser.get_status_code()
         if status < 200:
             if status == 101:
-                raise TransportError(Fault.PROTOCOL, "it switched protocols without being asked", sent=True, received=True)
+                raise TransportError(Fault.PROTOCOL, "the server switched protocols without being asked", sent=True, received=True)
             return
         framed = status in (204, 304)
         for name, value in headers:
@@ -303,7 +303,7 @@ def _coding(value: bytes) -> Inflate | None:
         return Inflate(coding)
     if coding in ("", "identity"):
         return None
-    raise TransportError(Fault.PROTOCOL, f"content coding {coding[:20]!r} was not offered", sent=True, received=True)
+    raise TransportError(Fault.PROTOCOL, f"content coding {coding[:20]!r} is not supported", sent=True, received=True)
 
 
 def connect_request(origin: Origin, proxy: Proxy) -> bytes:
@@ -328,12 +328,12 @@ class TunnelReply:
         self._buffer += data
         if b"\r\n\r\n" not in self._buffer:
             if len(self._buffer) > MAX_HEADER_BYTES:
-                raise TransportError(Fault.PROXY, "its answer is too long", sent=False)
+                raise TransportError(Fault.PROXY, "its response is too long", sent=False)
             return False
         line = self._buffer.split(b"\r\n", 1)[0].decode("latin-1")
         version, _, rest = line.partition(" ")
         if not version.startswith("HTTP/1.") or rest[:1] != "2":
-            raise TransportError(Fault.PROXY, f"it answered {rest[:60] or line[:60]!r}", sent=False)
+            raise TransportError(Fault.PROXY, f"it responded {rest[:60] or line[:60]!r}", sent=False)
         return True
 
 

@@ -354,7 +354,7 @@ class _AsyncStream:
             if connection.error is not None and connection.exchange is exchange:
                 raise again(connection.error)
             if self._closed:
-                raise TransportError(Fault.CLOSED, "this side closed it", sent=True, received=True)
+                raise TransportError(Fault.CLOSED, "it was closed on this side", sent=True, received=True)
             await connection.wait(exchange)
         data = exchange.take()
         if not exchange.complete:

@@ -185,7 +185,7 @@ class _SyncStream:
     def _receive(self, exchange: Exchange) -> None:
         while not exchange.parts and not exchange.complete:
             if self._closed:
-                raise TransportError(Fault.CLOSED, "this side closed it", sent=True, received=True)
+                raise TransportError(Fault.CLOSED, "it was closed on this side", sent=True, received=True)
             self._connection.receive(exchange, self._deadlines)
 
     def close(self) -> None:

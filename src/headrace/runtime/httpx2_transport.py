@@ -46,7 +46,7 @@ def _library_of(client: Any) -> Any:
     roots = [cls.__module__.partition(".")[0] for cls in type(client).__mro__]
     found = next((root for root in roots if root in ("httpx2", "httpx")), None)
     if found is None:
-        raise ConfigurationError(f"a client must be one of httpx2's or httpx's, got a {type(client).__name__}")
+        raise ConfigurationError(f"a client must be an httpx2 or httpx client, got a {type(client).__name__}")
     return sys.modules[found]
 
 
@@ -76,7 +76,7 @@ def _refined(fault: Fault, error: Exception, body: bool) -> Fault:
 def _ours_only(request: HttpRequest) -> None:
     """Refuse requests restricted to public addresses: the client resolves names itself, so the restriction cannot be enforced."""
     if request.public:
-        raise TransportError(Fault.CONNECT, "httpx2 cannot be kept on the public internet", sent=False)
+        raise TransportError(Fault.CONNECT, "httpx2 cannot be restricted to the public internet", sent=False)
 
 
 def _timeout(library: Any, timeouts: Timeouts) -> Any:

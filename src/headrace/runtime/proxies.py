@@ -40,7 +40,7 @@ class Proxies(Struct, frozen=True):
         if proxy is None or any(_excepted(exception, host, port) for exception in self.exceptions):
             return None
         if public:
-            raise TransportError(Fault.PROXY, f"where {host} leads cannot be seen through a proxy", sent=False)
+            raise TransportError(Fault.PROXY, f"the address of {host} cannot be verified through a proxy", sent=False)
         return proxy
 
 

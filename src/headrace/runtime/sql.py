@@ -22,7 +22,7 @@ from headrace.runtime.sql_schema import SchemaError, upgrade
 T = TypeVar("T")
 
 _REMEDY: Final = {
-    True: "Let this user write there, or name another file by DATABASE_URL, another folder by HEADRACE_STATE",
+    True: "Give this user write access, or choose another file with DATABASE_URL or another directory with HEADRACE_STATE",
     False: "Start it, or correct DATABASE_URL or general_settings.database_url",
 }
 """Advice if a database cannot be opened: SQLite (True) or PostgreSQL (False)."""

@@ -194,7 +194,7 @@ class World:
             if self._ready:
                 self._step(self._ready.popleft())
             elif not self._fire(math.inf):
-                raise Stuck(f"nothing is left to happen, yet these wait: {list(self._alive)}")
+                raise Stuck(f"nothing is scheduled, but these tasks wait: {list(self._alive)}")
         return task.result
 
     def close(self) -> None:
@@ -206,7 +206,7 @@ class World:
                 self._step(self._ready.popleft())
             if not self._alive:
                 return
-        raise Stuck(f"these do not end when cancelled: {list(self._alive)}")
+        raise Stuck(f"these tasks do not end when cancelled: {list(self._alive)}")
 
     def __enter__(self) -> Self:
         return self
@@ -263,7 +263,7 @@ class World:
             self._resume(task, None)
         elif pause is not None:
             if not isinstance(pause, NUMBERS):
-                raise Stuck(f"{task!r} awaited something that is not of this world: {pause!r}")
+                raise Stuck(f"{task!r} awaited something other than a virtual port: {pause!r}")
             if pause <= 0:
                 self._resume(task, False)
             elif pause < math.inf:

@@ -217,7 +217,7 @@ class Buckets:
             raise _aws(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
         for number, tag in told:
             if number not in upload.parts or tag.strip('"') != _tag(upload.parts[number]).strip('"'):
-                raise _aws(400, "InvalidPart", f"Part {number} was not found, or its entity tag is another.")
+                raise _aws(400, "InvalidPart", f"Part {number} was not found, or its entity tag does not match.")
         if any(len(upload.parts[number]) < SMALLEST for number in numbers[:-1]):
             raise _aws(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
         whole = b"".join(upload.parts[number] for number in numbers)
@@ -320,14 +320,14 @@ class Buckets:
         session = self._session(asked)
         found = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)", asked.headers.get("content-range", ""))
         if found is None or int(found[3]) != (session.about["size"] or int(found[3])):
-            raise Rejected(400, "content-range must be bytes first-last/size or bytes */size, of the size that was said.")
+            raise Rejected(400, "content-range must be bytes first-last/size or bytes */size, of the announced size.")
         have, size = session.parts[0], int(found[3])
         if found[1] is not None:
             first, last = int(found[1]), int(found[2])
             if last - first + 1 != len(asked.body) or last >= size:
-                raise Rejected(400, "The body is not as long as its content-range says.")
+                raise Rejected(400, "The length of the body does not match its content-range.")
             if last + 1 < size and len(asked.body) % (256 << 10):
-                raise Rejected(400, "A part but the last is a multiple of 256 KiB.")
+                raise Rejected(400, "Every part except the last must be a multiple of 256 KiB.")
             if first > len(have):
                 raise Rejected(503, f"Bytes {len(have)} to {first} are missing.")
             session.parts[0] = have = have[:first] + asked.body if first + len(asked.body) > len(have) else have
@@ -397,7 +397,7 @@ def _decoded(about: bytes) -> Mapping[str, Any]:
     try:
         told: Mapping[str, Any] = DECODE(about)
     except msgspec.DecodeError:
-        raise Rejected(400, "What describes the object is no JSON.") from None
+        raise Rejected(400, "The object's metadata is not JSON.") from None
     return told
 
 

@@ -231,7 +231,7 @@ class Clouds:
             try:
                 yield DECODE(line)
             except msgspec.DecodeError as error:
-                raise Rejected(400, f"{address}: a line is no JSON: {error}") from None
+                raise Rejected(400, f"{address}: a line is not JSON: {error}") from None
 
 
 # ---- formats -----------------------------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def _page(jobs: list[Any], asked: Asked, names: tuple[str, str, str, str]) -> di
             raise Rejected(400, f'Unknown name "{name}": Cannot bind query parameter.', param=name)
     most, begin = (asked.query.get(name, default) for name, default in ((size, "100"), (token, "0")))
     if not most.isdigit() or not begin.isdigit() or not 1 <= int(most) <= 1000:
-        raise Rejected(400, f"{size} must be from 1 to 1000, and {token} one that was given.", param=size)
+        raise Rejected(400, f"{size} must be from 1 to 1000, and {token} a token of a previous page.", param=size)
     end = int(begin) + int(most)
     return {listed: jobs[int(begin) : end], **({following: str(end)} if end < len(jobs) else {})}
 

@@ -165,7 +165,7 @@ class SimulatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError(f"providers: the name {twice[0]!r} is used twice")
         ports = [provider.port for provider in self.providers if provider.port] + [self.port]
         if len(set(filter(None, ports))) < len(list(filter(None, ports))):
-            raise ValueError("providers: two of them, or one and the simulator, ask for the same port")
+            raise ValueError("providers: two of them, or one and the simulator, have the same port")
 
     def provider(self, name: str) -> ProviderConfig:
         return next(provider for provider in self.providers if provider.name == name)

@@ -130,7 +130,7 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> int | float:
     try:
         value = kind(text)
     except ValueError:
-        raise BadFault(f"x-simulate: {name} wants {'an integer' if kind is int else 'a number'}, not {text[:20]!r}") from None
+        raise BadFault(f"x-simulate: {name} must be {'an integer' if kind is int else 'a number'}, not {text[:20]!r}") from None
     if not 0 <= value < math.inf:
         raise BadFault(f"x-simulate: {name} must be zero or more, not {text[:20]!r}")
     return value

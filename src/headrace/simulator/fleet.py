@@ -79,7 +79,7 @@ class Fleet:
 
     def _own(self, incoming: Incoming, now: float) -> Exchange:
         if incoming.method != OWN[incoming.path]:
-            return _say(405, {"error": f"{incoming.path} wants {OWN[incoming.path]}"})
+            return _say(405, {"error": f"{incoming.path} must be requested with {OWN[incoming.path]}"})
         if incoming.path == "/stats":
             return _say(200, self.report(now))
         if incoming.path == "/stats/reset":

@@ -155,7 +155,7 @@ class _Maker:
             if part:
                 found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping):
-            raise ValueError(f"schema reference {reference!r} leads nowhere")
+            raise ValueError(f"schema reference {reference!r} does not exist")
         return found
 
 

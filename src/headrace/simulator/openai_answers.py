@@ -254,7 +254,7 @@ def retry_headers(seconds: float | None, style: str) -> list[tuple[str, str]]:
 
 STATUS_ERRORS: Final[Mapping[int, tuple[str, str | None, str]]] = {
     # status: type, code, message
-    400: ("invalid_request_error", None, "The simulator was asked to find this request invalid."),
+    400: ("invalid_request_error", None, "The simulator was asked to reject this request."),
     401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided: ***."),
     402: ("insufficient_quota", "insufficient_quota", "You exceeded your current quota, please check your plan and billing details."),
     403: ("invalid_request_error", "permission_denied", "You are not allowed to use this model."),

@@ -86,10 +86,10 @@ class Uploads:
         if "upload" in words and headers.get("x-goog-upload-offset") != str(len(upload.content)):
             raise Rejected(400, f"Upload offset must be {len(upload.content)}, got {headers.get('x-goog-upload-offset')}.")
         if not last and len(body) % GRAIN:
-            raise Rejected(400, f"A piece that is not the last must be a multiple of {GRAIN} bytes, got {len(body)}.")
+            raise Rejected(400, f"Every piece except the last must be a multiple of {GRAIN} bytes, got {len(body)}.")
         upload.content += body
         if len(upload.content) > upload.size or (last and len(upload.content) != upload.size):
-            raise Rejected(400, f"The upload was to have {upload.size} bytes, and has {len(upload.content)}.")
+            raise Rejected(400, f"The upload must have {upload.size} bytes, got {len(upload.content)}.")
         if not last:
             return _standing(upload)
         upload.state = "final"

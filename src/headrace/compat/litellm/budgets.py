@@ -33,8 +33,8 @@ class BudgetManager:
     def __init__(self, project_name: str, client_type: str = "local", api_base: str | None = None, headers: Any = None) -> None:
         if client_type != "local":
             raise ConfigurationError(
-                f"BudgetManager's client_type must be 'local', got {shape(client_type)}: budgets for many processes are a Router's scopes "
-                "(Router.add_scope with redis_url) or the gateway's keys"
+                f"BudgetManager's client_type must be 'local', got {shape(client_type)}: to share budgets between processes, use a "
+                "Router's scopes (Router.add_scope with redis_url) or the gateway's keys"
             )
         self.client_type, self.project_name = client_type, project_name
         self.load_data()

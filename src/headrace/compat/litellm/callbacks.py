@@ -219,8 +219,8 @@ def _logger(where: str, name: str) -> Any:
     logger = integrations.named(name)
     if logger is None:
         raise ConfigurationError(
-            f"litellm.{where} names the integration {name!r}, which is not part of headrace: give it the integration's own "
-            "CustomLogger object or function in place of its name"
+            f"litellm.{where} names the integration {name!r}, which headrace does not have: give the integration's own "
+            "CustomLogger object or function instead of its name"
         )
     return logger
 

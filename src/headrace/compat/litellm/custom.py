@@ -112,7 +112,7 @@ class _Answers:
 
     def _method(self, call: Call, colour: str = "") -> Callable[..., Any]:
         if call.operation not in _METHODS:
-            said = f"a custom provider answers {', '.join(_METHODS.values())}, not {call.operation.name}"
+            said = f"a custom provider supports {', '.join(_METHODS.values())}, not {call.operation.name}"
             raise BadRequestError(said, call.model)
         return getattr(self._handler, colour + _METHODS[call.operation])  # type: ignore[no-any-return]
 
@@ -173,7 +173,7 @@ def _dumped(answer: Any) -> Mapping[str, Any]:
         return answer.model_dump()  # type: ignore[no-any-return]
     if isinstance(answer, Mapping):
         return answer
-    raise TypeError(f"a handler must answer with a ModelResponse or a mapping, not {shape(answer)}")
+    raise TypeError(f"a handler must return a ModelResponse or a mapping, not {shape(answer)}")
 
 
 def _counted(call: Call) -> bool:

@@ -42,16 +42,16 @@ DEFAULTS: Final[dict[str, Callable[[], Any]]] = {
 
 
 WITHOUT_EFFECT: Final[Mapping[str, str]] = {
-    "service_callback": "the services that litellm reports on there are none of here: see headrace.layers.metrics",
-    "log_raw_request_response": "log what leaves with a Tracing(content=True), or at the provider",
-    "use_client": "nothing is reported to anybody's servers",
-    "caching_with_models": "a cache always tells models apart",
-    "budget_duration": "litellm.max_budget holds for the process; a Router's max_budget and budget_duration have periods",
+    "service_callback": "headrace uses none of the services that litellm reports on: see headrace.layers.metrics",
+    "log_raw_request_response": "log requests with a Tracing(content=True), or at the provider",
+    "use_client": "headrace reports to no server",
+    "caching_with_models": "a cache always keeps models apart",
+    "budget_duration": "litellm.max_budget has no period; use a Router's max_budget and budget_duration",
     "project": "give organization, or the header openai-project in litellm.headers",
     "credential_list": "give each deployment its own credentials",
     "tag_budget_config": "give a Router scopes with max_budget (add_scope)",
     "provider_budget_config": "give a Router scopes with max_budget (add_scope)",
-    "secret_manager_client": "fetch secrets before the Router is made",
+    "secret_manager_client": "fetch secrets before you create the Router",
     "post_call_rules": "use a guardrail (headrace.layers.guardrails)",
     "pre_call_rules": "use a guardrail (headrace.layers.guardrails)",
     "default_in_memory_ttl": "give litellm.Cache its ttl",

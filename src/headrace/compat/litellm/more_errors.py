@@ -20,7 +20,7 @@ class JSONSchemaValidationError(APIConnectionError):
     """A response that does not match the requested schema."""
 
     def __init__(self, model: str, llm_provider: str, raw_response: str, schema: str) -> None:
-        super().__init__("the answer is not of the schema that was asked for", llm_provider, model)
+        super().__init__("the response does not match the requested schema", llm_provider, model)
         self.raw_response, self.schema = raw_response, schema
 
 

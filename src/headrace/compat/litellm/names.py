@@ -224,17 +224,17 @@ def listed(path: str) -> frozenset[str]:
 
 
 _INSTEAD: Final[tuple[tuple[str, str], ...]] = (
-    ("completion_extras", "chats and Responses are translated into each other by themselves: use completion or responses"),
+    ("completion_extras", "chats and Responses are translated automatically: use completion or responses"),
     (
         "langfuse",
-        "litellm.success_callback = ['langfuse'] is written here, and LangfuseOtelLogger of litellm.integrations.langfuse.langfuse_otel",
+        "use litellm.success_callback = ['langfuse'], or LangfuseOtelLogger of litellm.integrations.langfuse.langfuse_otel",
     ),
     ("proxy_server", "the gateway is headrace's own: headrace serve"),
-    ("litellm.llms.", "the inside of litellm's providers is not here; register_provider and CustomLLM add providers"),
-    ("llm_cost_calc", "use completion_cost, or cost_per_token, which know what tools cost"),
-    ("cost_per_token", "use cost_per_token(model='provider/model', …), which knows every provider's ways"),
+    ("litellm.llms.", "litellm's provider internals do not exist here; add providers with register_provider or CustomLLM"),
+    ("llm_cost_calc", "use completion_cost or cost_per_token, which include the cost of tools"),
+    ("cost_per_token", "use cost_per_token(model='provider/model', …), which covers every provider"),
     ("VertexMultimodalEmbedding", "use embedding(model='vertex_ai/multimodalembedding@001', …)"),
-    ("litellm_logging", "callbacks are told by litellm.callbacks and litellm.success_callback"),
+    ("litellm_logging", "set callbacks with litellm.callbacks and litellm.success_callback"),
     *INSTEAD,
 )
 """What to use in place of a missing name, by a substring of its path."""
@@ -246,4 +246,4 @@ def missing(path: str, name: str) -> str:
     instead = next((use for part, use in _INSTEAD if part in f"{path}.{name}"), "") or (
         f"did you mean {close[0]}?" if close else "use headrace's own API, or litellm itself"
     )
-    return f"{path}.{name} is not part of what headrace offers in litellm's name: {instead}"
+    return f"headrace does not offer {path}.{name}: {instead}"

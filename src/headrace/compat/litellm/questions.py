@@ -71,7 +71,7 @@ def _ability(name: str) -> Callable[..., bool]:
         return supports(name, model, custom_llm_provider)
 
     ask.__name__ = ask.__qualname__ = f"supports_{name}"
-    ask.__doc__ = f"Whether a model is known for {name.replace('_', ' ')}. False for a model that nobody has described."
+    ask.__doc__ = f"Whether a model is known to support {name.replace('_', ' ')}. False for an unknown model."
     return ask
 
 

@@ -45,7 +45,7 @@ def post(address: str, headers: Mapping[str, str], body: Any) -> None:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             answer.read()
     except OSError as error:  # including HTTPError
-        verbose_logger.error("%s did not take what was logged: %s", address, error)
+        verbose_logger.error("sending a log record to %s failed: %s", address, error)
 
 
 def plain(value: Any) -> Any:

@@ -24,7 +24,7 @@ async def within_budget(handler: Handler, ports: Ports, call: Call) -> Any:
     """
     spent, most = setting("_current_cost") or 0.0, float(setting("max_budget"))
     if spent > most:
-        said = f"{spent:.6f} dollars are spent of litellm.max_budget={most}"
+        said = f"{spent:.6f} dollars are spent, more than litellm.max_budget={most}"
         raise BudgetExceededError(said, "", call.model, current_cost=spent, max_budget=most)
     return await observe(ports, call, handler, _spent)
 

@@ -31,7 +31,7 @@ class CustomStreamWrapper(metaclass=_Streams):
 
     def __next__(self) -> Any:
         if self._blocking is None:
-            raise TypeError("this stream is read by `async for`")
+            raise TypeError("this stream must be read with `async for`")
         chunk = next(self._blocking)
         self.chunks.append(chunk)
         return chunk
