@@ -1,4 +1,4 @@
-"""The limiter: one lock around the roster of accounts and the admission that admits calls.
+"""The limiter: one lock around the roster of accounts and the admission of calls.
 
 All work is done by whoever enters: an arriving caller, one that leaves, a call that ends, and the one waiter per group
 that watches the time. It has no thread and no event loop of its own.

@@ -17,7 +17,7 @@ from headrace.ports import Clock, Waiter
 
 
 class SharedAdmission(Admission):
-    """An admission that remembers which calls it admitted from the queue until the store has confirmed them."""
+    """Remembers which calls it admitted from the queue until the store has confirmed them."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -32,7 +32,7 @@ class SharedAdmission(Admission):
             self.places[waiting.granted.id] = waiting
 
     def never(self, waiting: Waiting) -> HeadraceError | None:
-        """As in `Usher`, but None for a call that exceeds only the share: it waits for the store."""
+        """As in `Admission`, but None for a call that exceeds only the share: it waits for the store."""
         error = super().never(waiting)
         return None if self.by_share and isinstance(error, NeverFits) else error
 
