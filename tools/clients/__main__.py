@@ -49,15 +49,29 @@ def claude(address: str) -> Started:
     )
 
 
-def codex(address: str, more: str = "") -> Started:
+def codex(address: str, more: str = "", prompt: str = PROMPT, model: str = "gpt-5", settings: Sequence[str] = ()) -> Started:
     provider = f'{{name="headrace", base_url="{address}/v1", env_key="HEADRACE_KEY", wire_api="responses"{more}}}'
     where = ["-c", "model_provider=headrace", "-c", f"model_providers.headrace={provider}"]
     free = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    return Started([str(BIN / "codex"), "exec", *free, "-m", "gpt-5", *where, PROMPT], {"HEADRACE_KEY": KEY})
+    return Started([str(BIN / "codex"), "exec", *free, "-m", model, *where, *settings, prompt], {"HEADRACE_KEY": KEY})
 
 
 def codex_by_websocket(address: str) -> Started:
     return codex(address, ", supports_websockets=true")
+
+
+def codex_with_patches(address: str) -> Started:
+    """A tool that takes plain text, which only OpenAI has. Codex offers it to models that it knows."""
+    patch = "*** Begin Patch\n*** Add File: done.txt\n+written by a tool\n*** End Patch"
+    return codex(address, prompt=f"headrace-call:apply_patch {json.dumps({'input': patch})}", model="gpt-5.5")
+
+
+def codex_with_mcp(address: str) -> Started:
+    """An MCP server's tools stand in a namespace, and are found by a search that Codex does itself."""
+    write = json.dumps({"path": "done.txt", "text": "written by a tool\n"})
+    prompt = f'headrace-call:tool_search {{"query": "write a file"}}\nheadrace-call:mcp__files__write {write}'
+    server = f'mcp_servers.files={{command="node", args=["{HERE / "mcp.mjs"}"]}}'
+    return codex(address, prompt=prompt, model="gpt-5.5", settings=["-c", server])
 
 
 def gemini(address: str) -> Started:
@@ -169,6 +183,8 @@ CLIENTS: Final[Mapping[str, tuple[str, Callable[[str], Started]]]] = {
     "claude-bedrock": ("@anthropic-ai/claude-code", claude_by_bedrock),
     "cline": ("cline", cline),
     "codex": ("@openai/codex", codex),
+    "codex-mcp": ("@openai/codex", codex_with_mcp),
+    "codex-patches": ("@openai/codex", codex_with_patches),
     "codex-websocket": ("@openai/codex", codex_by_websocket),
     "gemini-cli": ("@google/gemini-cli", gemini),
     "continue": ("@continuedev/cli", cn),

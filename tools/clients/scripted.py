@@ -1,6 +1,7 @@
-"""A scripted model in OpenAI's dialect: given a shell tool, it runs the command in the prompt, then says it is done.
+"""A scripted model in OpenAI's dialect: it calls the tools that the prompt names, then says it is done.
 
-The command is the rest of the line after `headrace-run:` in the prompt. Every request is recorded, to debug clients.
+The rest of the line after `headrace-run:` in the prompt is a command for the client's shell tool. Each line after
+`headrace-call:` is a tool's name and its arguments as JSON, one call a turn. Every request is recorded, to debug clients.
 """
 
 from __future__ import annotations
@@ -31,21 +32,36 @@ SHELLS: Final[Mapping[str, Any]] = {
 def answer(body: Mapping[str, Any]) -> dict[str, Any]:
     """The scripted message for a request."""
     messages = body["messages"]
+    functions = [tool["function"] for tool in body.get("tools", ())]
+    if functions and (planned := [call for message in messages for call in _calls(message)]):
+        done = sum(message["role"] == "tool" for message in messages)
+        return _calling(*planned[done]) if done < len(planned) else {"role": "assistant", "content": DONE}
     command = next(filter(None, (_command(message) for message in reversed(messages))), None)
     ran = any(message["role"] == "tool" for message in messages)
-    shell = next((tool["function"] for tool in body.get("tools", ()) if tool["function"]["name"] in SHELLS), None)
+    shell = next((function for function in functions if function["name"] in SHELLS), None)
     if command is None or ran or shell is None:
         return {"role": "assistant", "content": DONE}
-    arguments = json.dumps(SHELLS[shell["name"]](command))
-    call = {"id": "call_1", "type": "function", "function": {"name": shell["name"], "arguments": arguments}}
+    return _calling(shell["name"], json.dumps(SHELLS[shell["name"]](command)))
+
+
+def _calling(name: str, arguments: str) -> dict[str, Any]:
+    call = {"id": f"call_{name}", "type": "function", "function": {"name": name, "arguments": arguments}}
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
 def _command(message: Mapping[str, Any]) -> str | None:
-    content = message.get("content")
-    text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content or ())
-    found = re.search(r"headrace-run:(.+)", text) if message["role"] == "user" else None
+    found = re.search(r"headrace-run:(.+)", _prompt(message))
     return found and found.group(1).strip(' "')  # opencode quotes the prompt
+
+
+def _calls(message: Mapping[str, Any]) -> list[Any]:
+    return re.findall(r"headrace-call:(\w+) (.+)", _prompt(message))
+
+
+def _prompt(message: Mapping[str, Any]) -> str:
+    """The text of a user message."""
+    content = message.get("content") if message["role"] == "user" else None
+    return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content or ())
 
 
 def pieces(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
