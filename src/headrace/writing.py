@@ -177,10 +177,12 @@ def _served(call: Call, to: Destination) -> Served:
 
 
 def _most_output(to: Destination) -> int | None:
-    """The model's maximum output tokens, if known."""
-    from headrace.models.facts import catalogue  # late: for translated Messages only
+    """The model's maximum output tokens, if known: from the deployment's `model_info` or the catalog."""
+    if isinstance(most := to.options.get("max_output_tokens"), int):
+        return most
+    from headrace.models.info import find  # late: for translated Messages only
 
-    most = (catalogue.find(to.model, to.provider.name) or {}).get("max_output_tokens")
+    most = (find(to.options.get("base_model") or f"{to.provider.name}/{to.model}") or {}).get("max_output_tokens")
     return most if isinstance(most, int) else None
 
 

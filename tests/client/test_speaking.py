@@ -329,6 +329,11 @@ def test_more_output_than_a_model_can_write_was_asked_of_it(client: Client, upst
     assert answer._hidden_params["left_out"] == ["max_tokens"]
     client.call("anthropic_messages", 64_000, [{"role": "user", "content": "hi"}], "openai/nobody-knows-it")
     assert upstream.seen[-1].body["max_tokens"] == 64_000
+    for info, most in (({"max_output_tokens": 2_000}, 2_000), ({"base_model": "gpt-4o"}, 16_384)):
+        params = {"model": "openai/nobody-knows-it", "api_key": "sk-test", "base_url": upstream.url}
+        router = headrace.Router([{"model_name": "gpt", "litellm_params": params, "model_info": info}])
+        client.call("anthropic_messages", 64_000, [{"role": "user", "content": "hi"}], "gpt", on=router)
+        assert upstream.seen[-1].body["max_tokens"] == most
 
 
 def test_generate_content_goes_through_to_gemini(client: Client, upstream: Upstream) -> None:

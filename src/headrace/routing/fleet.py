@@ -247,6 +247,7 @@ class Fleet:
 
     def _member(self, deployment: Deployment) -> Member:
         options = {name: deployment.control[name] for name in _STANDING if name in deployment.control}
+        options |= {name: deployment.model_info[name] for name in _OF_THE_MODEL if name in deployment.model_info}
         try:
             # Where the whole model name is the caller's, the provider is not known yet: OpenAI's stands in for it.
             model = "openai/*" if deployment.model == "*" else deployment.model
@@ -319,6 +320,10 @@ _STANDING: Final = (
     "drop_params", "extra_body", "extra_query", "api_version", "fetch_media", "mock_response", "cache_control_injection_points",
     *StorageOptions.__annotations__,
 )  # fmt: skip
+
+
+_OF_THE_MODEL: Final = ("max_output_tokens", "base_model")
+"""What `model_info` may say of a model that the catalog does not know by its name."""
 
 
 def _has_bucket(member: Member, operation: str) -> bool:
