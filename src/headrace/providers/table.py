@@ -29,7 +29,7 @@ def _address(row: Provider) -> str:
     settable = " or ".join(f"`{name}`" for name in row.base_url_envs)
     if known:
         return f"`{known}`"
-    return f"yours: {settable or '`base_url`'}" if row.name != ANY_ADDRESS else "any: `base_url`"
+    return f"your own: {settable or '`base_url`'}" if row.name != ANY_ADDRESS else "any: `base_url`"
 
 
 def _key(row: Provider) -> str:
@@ -44,7 +44,7 @@ _SIGNED: Final[Mapping[str, str]] = {
     "google": "Google credentials",
     "entra": "Entra tokens",
     "databricks": "a service principal",
-    "oci": "OCI's signatures",
+    "oci": "OCI credentials",
     "sap": "a service key",
 }
 """The credentials that replace a key."""
