@@ -5,7 +5,7 @@ import type { Series } from "./gateway";
 
 const colour = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Steps of an axis that counts: there is no half of a call. */
+/** Axis steps for counts, which are whole numbers. */
 const WHOLE = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((first) => first * 10 ** power));
 
 function options(width: number): uPlot.Options {
@@ -24,28 +24,28 @@ function options(width: number): uPlot.Options {
       { ...axis, scale: "time", side: 1, size: 56, grid: { show: false }, values: (_, ticks) => ticks.map(seconds) },
     ],
     series: [
-      { label: "at", value: (_, at) => (at === null ? "–" : clock(at)) },
-      { ...line("calls in 10 s", "--calm", "calls", count), fill: colour("--calm-fill") },
+      { label: "time", value: (_, at) => (at === null ? "–" : clock(at)) },
+      { ...line("calls per 10 s", "--calm", "calls", count), fill: colour("--calm-fill") },
       line("failed", "--bad", "calls", count),
-      line("median", "--accent", "time", seconds),
-      line("first token", "--warm", "time", seconds),
-      { ...line("wait, p95", "--faint", "time", seconds), dash: [4, 3] },
+      line("latency p50", "--accent", "time", seconds),
+      line("first token p50", "--warm", "time", seconds),
+      { ...line("wait p95", "--faint", "time", seconds), dash: [4, 3] },
     ],
   };
 }
 
-/** Values without a neighbour: of them a line shows nothing. */
+/** Indices of values without a neighbour, which need a point because a line does not show them. */
 const alone = (values: ArrayLike<number | null | undefined>): number[] =>
   Array.from(values, (value, at) => (value != null && values[at - 1] == null && values[at + 1] == null ? at : -1)).filter((at) => at >= 0);
 
-/** Only where something failed: a line along the bottom would seem to tell of something. */
+/** Zeros only next to failures, so that there is no line along the axis where nothing failed. */
 const happened = (values: number[]): (number | null)[] =>
   values.map((value, at) => (value || values[at - 1] || values[at + 1] ? value : null));
 
 const data = (series: Series): uPlot.AlignedData =>
   [series.at, series.calls, happened(series.failed), series.total, series.first, series.waited] as uPlot.AlignedData;
 
-/** A group's last quarter of an hour. */
+/** The last 15 minutes of a model group. */
 export function Chart({ series, label }: { series: Series; label: string }) {
   const place = useRef<HTMLDivElement>(null);
   const drawn = useRef<uPlot | null>(null);

@@ -1,4 +1,4 @@
-// What the gateway says, and how it is asked. The key stays in this tab: no cookie, so no other site can use it.
+// The gateway's API. The key stays in this tab's session storage: there is no cookie that another site could use.
 
 export interface Limit { name: string; limit: number; used: number; share: number }
 export interface Spread { p50: number | null; p95: number | null }
@@ -24,11 +24,11 @@ export interface Call {
   id: string; at: number; model: string; deployment: string; provider: string; served: string; key: string; team: string;
   operation: string; stream: boolean; outcome: "answered" | "failed" | "left"; status: number; error: string;
   waited: number; first: number | null; total: number; usage: Record<string, number>; cost: number | null; attempts: number;
-  /** Whether the ledger has what was said. */
+  /** Whether the ledger has the content. */
   kept: boolean;
   decision: Decision | null;
 }
-/** A call in the spend logs, as far as what was said goes. */
+/** The content of a call in the spend logs. */
 export interface Said { proxy_server_request: unknown; response: unknown }
 export interface Scope { kind: string; name: string; in_flight: number; limits: Limit[] }
 export interface Picture { at: number; began: number; version: string; groups: Group[]; scopes: Scope[]; calls: Call[] }
@@ -55,18 +55,18 @@ export function headers(more: Record<string, string> = {}): Record<string, strin
   return key.get() ? { authorization: `Bearer ${key.get()}`, ...more } : more;
 }
 
-/** What the browser says where nobody answers is another word in each. */
+/** A network error has a different text in every browser, so it is replaced. */
 async function asked(path: string, how: RequestInit): Promise<Response> {
   try {
     return await fetch(path, how);
   } catch (error) {
-    throw error instanceof TypeError ? new Error("the gateway does not answer") : error;
+    throw error instanceof TypeError ? new Error("the gateway does not respond") : error;
   }
 }
 
 async function refused(answer: Response): Promise<Refused> {
   const said = await answer.json().catch(() => null);
-  return new Refused(answer.status, said?.error?.message ?? `the gateway answered with status ${answer.status}`);
+  return new Refused(answer.status, said?.error?.message ?? `the gateway responded with status ${answer.status}`);
 }
 
 export async function get<T>(path: string): Promise<T> {
@@ -81,7 +81,7 @@ export async function post<T>(path: string, body: unknown): Promise<T> {
   return answer.json();
 }
 
-/** The texts of a streamed chat, as they come; what the answer's headers told comes first. */
+/** The text deltas of a streamed chat. `told` is called first, with the response headers. */
 export async function* chat(body: object, left: AbortSignal, told: (headers: Headers) => void): AsyncGenerator<string> {
   const answer = await asked("/v1/chat/completions", {
     method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify({ ...body, stream: true }), signal: left,
@@ -94,7 +94,7 @@ export async function* chat(body: object, left: AbortSignal, told: (headers: Hea
     if (chunk.error) throw new Refused(200, chunk.error.message);
     yield chunk.choices?.[0]?.delta?.content ?? "";
   }
-  throw new Refused(200, "the stream broke off");
+  throw new Refused(200, "the stream ended early");
 }
 
 async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {

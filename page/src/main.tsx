@@ -1,30 +1,31 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Calls } from "./calls";
-import { Channel } from "./channel";
 import { clock } from "./format";
 import { get, key, type Picture, Refused } from "./gateway";
 import { Keys } from "./keys";
+import { Overview } from "./overview";
 import { Field } from "./parts";
 import { Playground } from "./playground";
 import { Spend } from "./spend";
 
-const ROOMS = ["channel", "calls", "spend", "keys", "playground"] as const;
-type Room = (typeof ROOMS)[number];
+const SECTIONS = ["Overview", "Calls", "Spend", "Keys", "Playground"] as const;
+type Section = (typeof SECTIONS)[number];
 
-const here = (): Room => ROOMS.find((room) => `#${room}` === location.hash) ?? "channel";
+const linkTo = (section: Section): string => `#${section.toLowerCase()}`;
+const here = (): Section => SECTIONS.find((section) => linkTo(section) === location.hash) ?? "Overview";
 
-function useRoom(): Room {
-  const [room, setRoom] = useState(here);
+function useSection(): Section {
+  const [section, setSection] = useState(here);
   useEffect(() => {
-    const moved = () => setRoom(here());
+    const moved = () => setSection(here());
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, []);
-  return room;
+  return section;
 }
 
-/** The picture, looked at every second while somebody sees it. */
+/** The gateway's state, fetched every second while the tab is visible. */
 function usePicture(shown: string) {
   const [picture, setPicture] = useState<Picture>();
   const [trouble, setTrouble] = useState<Error>();
@@ -48,50 +49,50 @@ function usePicture(shown: string) {
 
 function App() {
   const [shown, setShown] = useState(key.get());
-  const room = useRoom();
+  const section = useSection();
   const { picture, trouble } = usePicture(shown);
   const locked = trouble instanceof Refused && (trouble.status === 401 || trouble.status === 403);
   const enter = (value: string) => { key.set(value); setShown(value); };
   return (
     <>
-      <a class="skip" href="#main">To the content</a>
+      <a class="skip" href="#main">Skip to content</a>
       <header class="top">
         <h1><img src="/ui/icon.svg" alt="" width="22" height="22" /> headrace</h1>
-        <nav aria-label="Rooms">
-          {ROOMS.map((name) => <a key={name} href={`#${name}`} aria-current={name === room ? "page" : undefined}>{name}</a>)}
+        <nav aria-label="Sections">
+          {SECTIONS.map((name) => <a key={name} href={linkTo(name)} aria-current={name === section ? "page" : undefined}>{name}</a>)}
         </nav>
         <span class="grow" />
-        {trouble && !locked && <span class="badge bad" role="status">{trouble.message}{picture && `; this was at ${clock(picture.at)}`}</span>}
+        {trouble && !locked && <span class="badge bad" role="status">{trouble.message}{picture && `; last update at ${clock(picture.at)}`}</span>}
         {picture && <small>{picture.version}</small>}
-        {shown && <button type="button" class="quiet" onClick={() => enter("")}>Forget the key</button>}
+        {shown && <button type="button" class="quiet" onClick={() => enter("")}>Sign out</button>}
       </header>
       <main id="main" tabIndex={-1}>
-        {locked ? <Door told={shown ? trouble.message : ""} enter={enter} /> : picture ? <Rooms room={room} picture={picture} /> : <p class="empty">Looking…</p>}
+        {locked ? <SignIn told={shown ? trouble.message : ""} enter={enter} /> : picture ? <Shown section={section} picture={picture} /> : <p class="empty">Loading…</p>}
       </main>
     </>
   );
 }
 
-function Rooms({ room, picture }: { room: Room; picture: Picture }) {
-  switch (room) {
-    case "channel": return <Channel picture={picture} />;
-    case "calls": return <Calls calls={picture.calls} />;
-    case "spend": return <Spend />;
-    case "keys": return <Keys />;
-    case "playground": return <Playground models={picture.groups.map((group) => group.name)} />;
+function Shown({ section, picture }: { section: Section; picture: Picture }) {
+  switch (section) {
+    case "Overview": return <Overview picture={picture} />;
+    case "Calls": return <Calls calls={picture.calls} />;
+    case "Spend": return <Spend />;
+    case "Keys": return <Keys />;
+    case "Playground": return <Playground models={picture.groups.map((group) => group.name)} />;
   }
 }
 
-function Door({ told, enter }: { told: string; enter: (value: string) => void }) {
+function SignIn({ told, enter }: { told: string; enter: (value: string) => void }) {
   const [typed, setTyped] = useState("");
   return (
-    <form class="card door" onSubmit={(event) => { event.preventDefault(); enter(typed.trim()); }}>
-      <h2>The master key, or an administrator's</h2>
-      <Field label="Key" hint="It stays in this tab and is forgotten with it.">
+    <form class="card signin" onSubmit={(event) => { event.preventDefault(); enter(typed.trim()); }}>
+      <h2>Sign in</h2>
+      <Field label="Key" hint="The master key or an administrator's key. It is kept in this tab only, until the tab is closed.">
         <input type="password" autocomplete="off" autofocus value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
       </Field>
       {told && <p class="trouble" role="alert">{told}</p>}
-      <div class="buttons"><button type="submit">Open</button></div>
+      <div class="buttons"><button type="submit">Sign in</button></div>
     </form>
   );
 }

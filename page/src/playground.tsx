@@ -5,7 +5,7 @@ import { Field } from "./parts";
 interface Said { role: "user" | "assistant"; content: string; told?: string }
 
 const TOLD: [string, string][] = [
-  ["x-headrace-deployment", ""], ["x-headrace-queue-wait-ms", "ms in line"], ["x-headrace-attempts", "attempt(s)"],
+  ["x-headrace-deployment", ""], ["x-headrace-queue-wait-ms", "ms queued"], ["x-headrace-attempts", "attempt(s)"],
 ];
 
 export function Playground({ models }: { models: string[] }) {
@@ -25,7 +25,7 @@ export function Playground({ models }: { models: string[] }) {
     leave.current = new AbortController();
     let content = "", told = "";
     try {
-      const note = (found: Headers) => { told = TOLD.flatMap(([name, unit]) => (found.has(name) ? [`${found.get(name)} ${unit}`.trim()] : [])).join(" · "); };
+      const note = (found: Headers) => { told = TOLD.flatMap(([name, unit]) => (found.has(name) ? [`${found.get(name)} ${found.get(name) === "1" ? unit.replace("(s)", "") : unit.replace("(s)", "s")}`.trim()] : [])).join(" · "); };
       for await (const piece of chat({ model, messages }, leave.current.signal, note)) {
         content += piece;
         setSaid([...asked, { role: "assistant", content, told }]);
@@ -42,7 +42,7 @@ export function Playground({ models }: { models: string[] }) {
         <h2>Playground</h2>
         <Field label="Model"><select value={model} onChange={(event) => setModel(event.currentTarget.value)}>{models.map((name) => <option key={name}>{name}</option>)}</select></Field>
       </header>
-      <Field label="Instructions"><input value={system} onInput={(event) => setSystem(event.currentTarget.value)} placeholder="You are brief." /></Field>
+      <Field label="System prompt"><input value={system} onInput={(event) => setSystem(event.currentTarget.value)} placeholder="You answer briefly." /></Field>
       <div class="talk" aria-live="polite">
         {said.map((one, number) => (
           <div key={number} class={one.role}><p>{one.content || "…"}</p>{one.told && <small>{one.told}</small>}</div>

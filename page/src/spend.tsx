@@ -29,11 +29,11 @@ export function Spend() {
     const again = setInterval(look, 15_000);
     return () => clearInterval(again);
   }, []);
-  if (trouble) return <Trouble error={trouble} what="Spending" />;
-  if (!sums) return <p class="empty">Adding up…</p>;
+  if (trouble) return <Trouble error={trouble} what="Spend totals" />;
+  if (!sums) return <p class="empty">Loading…</p>;
   return (
     <>
-      <section class="card"><header class="head"><h2>By day</h2><small>the last 30 days; {dollars(sums.total)} ever</small></header>
+      <section class="card"><header class="head"><h2>By day</h2><small>last 30 days; {dollars(sums.total)} in total</small></header>
         <Bars rows={sums.days.map((day) => ({ name: day.date, spend: day.spend }))} /></section>
       <div class="pair">
         <section class="card"><header class="head"><h2>By model</h2></header><Bars rows={sums.models} /></section>
@@ -45,10 +45,10 @@ export function Spend() {
 
 function Bars({ rows }: { rows: Named[] }) {
   const most = Math.max(...rows.map((row) => row.spend), 1e-9);
-  if (!rows.length) return <p class="empty">Nothing was spent.</p>;
+  if (!rows.length) return <p class="empty">No spend yet.</p>;
   return (
     <table class="bars">
-      <thead class="unseen"><tr><th>What</th><th>Share</th><th>Dollars</th></tr></thead>
+      <thead class="unseen"><tr><th>Name</th><th>Share</th><th>Dollars</th></tr></thead>
       <tbody>
         {rows.map((row) => (
           <tr key={row.name}>

@@ -29,17 +29,18 @@ def plain_page(picture: Mapping[str, Any]) -> bytes:
 def _group(group: Mapping[str, Any]) -> str:
     traffic = group["traffic"]
     told = (
-        f"{group['waiting']} waiting; in the last 15 minutes {traffic['calls']} calls, {traffic['failed']} failed, "
-        f"median {_seconds(traffic['total']['p50'])}, wait {_seconds(traffic['waited']['p95'])} (p95)"
+        f"{group['waiting']} queued. Last 15 minutes: {traffic['calls']} calls, {traffic['failed']} failed, "
+        f"latency p50 {_seconds(traffic['total']['p50']) or '–'}, wait p95 {_seconds(traffic['waited']['p95']) or '–'}"
     )
     rows = map(_deployment, group["deployments"])
-    lines = [[one["tenant"] or "(everybody)", str(one["waiting"]), _seconds(one["longest"])] for one in group["line"]]
-    waiting = _table(("Tenant", "Waiting", "Longest"), lines) if lines else ""
+    lines = [[one["tenant"] or "no tenant", str(one["waiting"]), _seconds(one["longest"])] for one in group["line"]]
+    waiting = _table(("Tenant", "Waiting", "Longest wait"), lines) if lines else ""
     return f"<h2>{escape(group['name'])}</h2><p>{escape(told)}</p>{_table(_DEPLOYMENTS, rows)}{waiting}"
 
 
-_DEPLOYMENTS = ("Deployment", "Model", "In flight", "Limits", "Cooldown", "Calls", "Failed", "Median")
-_CALLS = ("When", "Model", "Deployment", "Key", "Outcome", "Waited", "Took", "Tokens", "Cost")
+_DEPLOYMENTS = ("Deployment", "Model", "In flight", "Limits used", "Cooldown", "Calls", "Failed", "Latency p50")
+_CALLS = ("Time", "Model", "Deployment", "Key", "Outcome", "Wait", "Latency", "Tokens", "Cost")
+_OUTCOMES = {"left": "cancelled"}
 
 
 def _deployment(one: Mapping[str, Any]) -> list[str]:
@@ -54,7 +55,7 @@ def _call(call: Mapping[str, Any]) -> list[str]:
     cost = "" if call["cost"] is None else f"${call['cost'] / 1e9:.6f}"
     tokens = str(int(sum(call["usage"].values()))) if call["usage"] else ""
     when = strftime("%H:%M:%S", gmtime(call["at"]))
-    ended = call["error"] or call["outcome"]
+    ended = call["error"] or _OUTCOMES.get(call["outcome"], call["outcome"])
     return [when, call["model"], call["deployment"], call["key"], ended, _seconds(call["waited"]), _seconds(call["total"]), tokens, cost]
 
 

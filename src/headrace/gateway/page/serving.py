@@ -91,6 +91,9 @@ def with_password(asked: Asked) -> Asked:
 
 
 CHALLENGE: Final = Shown(
-    401, _KINDS[".txt"], b"The master key is the password.\n", (*SAFE, ("www-authenticate", 'Basic realm="headrace", charset="UTF-8"'))
+    401,
+    _KINDS[".txt"],
+    b"Sign in with the master key as the password.\n",
+    (*SAFE, ("www-authenticate", 'Basic realm="headrace", charset="UTF-8"')),
 )
 """Asks a browser for the key when the page runs without its script."""

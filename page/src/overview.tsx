@@ -4,23 +4,23 @@ import { count, nano, percent, seconds } from "./format";
 import type { Deployment, Group, Limit, Picture, Scope, Traffic } from "./gateway";
 import { Field, Rest } from "./parts";
 
-/** Groups that are drawn at once: each has a chart of its own. */
+/** Groups shown at first: each has its own chart. */
 const GROUPS = 20;
 const DEPLOYMENTS = 50;
 
-export function Channel({ picture }: { picture: Picture }) {
+export function Overview({ picture }: { picture: Picture }) {
   const [sought, setSought] = useState("");
   const [most, setMost] = useState(GROUPS);
-  const found = picture.groups.filter((group) => isCalled(group, sought.trim().toLowerCase()));
+  const found = picture.groups.filter((group) => matches(group, sought.trim().toLowerCase()));
   return (
     <>
-      {picture.groups.length === 0 && <p class="empty">No model yet: name some in the configuration, or add them with /model/new.</p>}
+      {picture.groups.length === 0 && <p class="empty">No models yet. Add them to the configuration, or with /model/new.</p>}
       {picture.groups.length > GROUPS && (
-        <Field label="Find a model or a deployment">
+        <Field label="Filter models and deployments">
           <input type="search" value={sought} onInput={(event) => { setSought(event.currentTarget.value); setMost(GROUPS); }} />
         </Field>
       )}
-      {picture.groups.length > 0 && found.length === 0 && <p class="empty">None of {count(picture.groups.length)} models is called that.</p>}
+      {picture.groups.length > 0 && found.length === 0 && <p class="empty">None of {count(picture.groups.length)} models match.</p>}
       {found.slice(0, most).map((group) => <GroupCard key={group.name} group={group} />)}
       <Rest left={found.length - most} what="models" more={() => setMost(most + GROUPS)} />
       {picture.scopes.length > 0 && <Scopes scopes={picture.scopes} />}
@@ -28,7 +28,7 @@ export function Channel({ picture }: { picture: Picture }) {
   );
 }
 
-const isCalled = (group: Group, sought: string): boolean =>
+const matches = (group: Group, sought: string): boolean =>
   [group.name, ...group.deployments.map((one) => one.id)].some((name) => name.toLowerCase().includes(sought));
 
 function GroupCard({ group }: { group: Group }) {
@@ -42,8 +42,8 @@ function GroupCard({ group }: { group: Group }) {
       <Chart series={group.series} label={`${group.name}: ${count(group.traffic.calls)} calls in the last 15 minutes`} />
       <div class="scroll">
         <table>
-          <thead><tr><th>Deployment</th><th>Headroom</th><th class="n">In flight</th><th class="n">Calls</th><th class="n">Failed</th>
-            <th class="n">First token</th><th class="n">Median</th><th class="n">p95</th></tr></thead>
+          <thead><tr><th>Deployment</th><th>Limits used</th><th class="n">In flight</th><th class="n">Calls</th><th class="n">Failed</th>
+            <th class="n">First token p50</th><th class="n">Latency p50</th><th class="n">Latency p95</th></tr></thead>
           <tbody>{group.deployments.slice(0, most).map((one) => <DeploymentRow key={one.id} one={one} />)}</tbody>
         </table>
       </div>
@@ -55,8 +55,8 @@ function GroupCard({ group }: { group: Group }) {
 
 function Figures({ traffic, waiting }: { traffic: Traffic; waiting: number }) {
   const shown: [string, string, boolean?][] = [
-    ["waiting", count(waiting), waiting > 0], ["calls", count(traffic.calls)], ["failed", count(traffic.failed), traffic.failed > 0],
-    ["wait p95", seconds(traffic.waited.p95)], ["median", seconds(traffic.total.p50)], ["tokens", count(traffic.tokens)],
+    ["queued", count(waiting), waiting > 0], ["calls", count(traffic.calls)], ["failed", count(traffic.failed), traffic.failed > 0],
+    ["wait p95", seconds(traffic.waited.p95)], ["latency p50", seconds(traffic.total.p50)], ["tokens", count(traffic.tokens)],
     ["cost", nano(traffic.cost)],
   ];
   return (
@@ -69,7 +69,7 @@ function Figures({ traffic, waiting }: { traffic: Traffic; waiting: number }) {
 function DeploymentRow({ one }: { one: Deployment }) {
   return (
     <tr>
-      <td><strong>{one.id}</strong>{one.resting > 0 && <span class="badge warm">rests {seconds(one.resting)}</span>}<br /><small>{one.model}</small></td>
+      <td><strong>{one.id}</strong>{one.resting > 0 && <span class="badge warm">cooldown {seconds(one.resting)}</span>}<br /><small>{one.model}</small></td>
       <td>{one.limits.length ? one.limits.map((limit) => <Gauge key={limit.name} limit={limit} />) : <small>no limits</small>}</td>
       <td class="n">{one.in_flight}</td>
       <td class="n">{count(one.traffic.calls)}</td>
@@ -99,10 +99,10 @@ export function Gauge({ limit }: { limit: Limit }) {
 function Queue({ group }: { group: Group }) {
   return (
     <div class="queue">
-      <h3>In line</h3>
+      <h3>Queue</h3>
       <ul>
         {group.line.map((one) => (
-          <li key={one.tenant}><strong>{one.tenant || "everybody"}</strong> {count(one.waiting)} waiting, the longest for {seconds(one.longest)}</li>
+          <li key={one.tenant}><strong>{one.tenant || "no tenant"}</strong> {count(one.waiting)} waiting, longest {seconds(one.longest)}</li>
         ))}
       </ul>
     </div>
@@ -115,7 +115,7 @@ function Scopes({ scopes }: { scopes: Scope[] }) {
       <header class="head"><h2 id="scopes">Limits of keys and teams</h2></header>
       <div class="scroll">
         <table>
-          <thead><tr><th>Whose</th><th>Headroom</th><th class="n">In flight</th></tr></thead>
+          <thead><tr><th>Key or team</th><th>Limits used</th><th class="n">In flight</th></tr></thead>
           <tbody>
             {scopes.map((scope) => (
               <tr key={`${scope.kind} ${scope.name}`}>
