@@ -27,7 +27,7 @@ def main() -> int:
     width = max(len(module) for module, _ in listed)
     for module, said in listed:
         print(f"  .venv/bin/python -m {module:<{width}}  {said}")
-    print("Each takes --help; most take --quick. Peers get environments of their own under .peers/, made when first asked for.")
+    print("Each takes --help; most take --quick. Each peer has its own environment under .peers/, created when it is first needed.")
     return 0
 
 

@@ -39,11 +39,11 @@ def sound(damage: Damage, calls: int) -> bool:
 
 
 def report(damage: Damage) -> str:
-    outcomes = [["what became of the calls", "count", "share"]]
+    outcomes = [["outcome of the call", "count", "share"]]
     outcomes += [[name, f"{count:,}", f"{count / damage.calls:.1%}"] for name, count in damage.outcomes.most_common()]
-    faults = [["what the providers did", "count", "share"], ["requests", f"{damage.attempts:,}", ""]]
+    faults = [["at the providers", "count", "share"], ["requests", f"{damage.attempts:,}", ""]]
     faults += [[name, f"{count:,}", f"{count / max(1, damage.attempts):.1%}"] for name, count in damage.faults.most_common()]
-    left = [["what is left", "count"], *([name, f"{count:,}"] for name, count in damage.left.items())]
+    left = [["leaked", "count"], *([name, f"{count:,}"] for name, count in damage.left.items())]
     left += [["streams cut off that looked complete", f"{damage.false_ends:,}"]]
     summary = f"{damage.calls:,} calls in {damage.seconds:.0f} s"
     return "\n\n".join([summary, *(table(rows) for rows in (outcomes, faults, left))])

@@ -164,8 +164,8 @@ class Storm:
         snapshot = self.router.snapshot()
         return {
             "reservations": sum(one["in_flight"] for one in snapshot["deployments"].values()),
-            "places in the queue": sum(snapshot["queues"].values()),
-            "attempts without an end": self.told["sent"] - self.told["settled"],
+            "queue entries": sum(snapshot["queues"].values()),
+            "unfinished attempts": self.told["sent"] - self.told["settled"],
         }
 
     def at_providers(self) -> int:

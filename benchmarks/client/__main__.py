@@ -119,7 +119,7 @@ def verdicts(results: Results) -> str:
         label = f"{CLIENTS[scenario.mode][target.client].label}: {scenario.title}"
         cells = [f"{target.ratio:.2f}", f"{measured:.2f}", f"{readings[target.client].median:,.0f}"]
         rows.append([label, *cells, "met" if measured <= target.ratio else "missed"])
-    return table(rows) if len(rows) > 1 else "no target can be judged without its floor in the run"
+    return table(rows) if len(rows) > 1 else "targets are not checked: their floors were not measured"
 
 
 def as_json(results: Results) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def lock_of(name: str) -> Path:
     path = LOCKS / f"{name}.txt"
     if not path.is_file():
         known = ", ".join(sorted(lock.stem for lock in LOCKS.glob("*.txt")))
-        raise PeerError(f"no lock for the peer {name!r} in benchmarks/peers; there are: {known}")
+        raise PeerError(f"benchmarks/peers has no lock file for {name!r}, only for {known}")
     return path
 
 
@@ -36,7 +36,7 @@ def python_of(name: str) -> Path:
     interpreter, stamp = home / "bin" / "python", home / ".lock"
     wanted = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
     if not (interpreter.exists() and stamp.is_file() and stamp.read_text() == wanted):
-        print(f"making the environment of {name} from {lock.relative_to(ROOT)} (once)", file=sys.stderr, flush=True)
+        print(f"creating the environment of {name} from {lock.relative_to(ROOT)} (once)", file=sys.stderr, flush=True)
         _make(home, interpreter, lock)
         stamp.write_text(wanted)
     return interpreter

@@ -156,7 +156,7 @@ def running() -> Iterator[str]:
         assert process.stdout is not None
         port = process.stdout.readline().strip()
         if not port:
-            raise RuntimeError("the upstream did not start; its message stands above")
+            raise RuntimeError("the upstream did not start; see its message above")
         try:
             yield f"http://127.0.0.1:{port}"
         finally:

@@ -229,16 +229,16 @@ def main() -> int:
         other = "anthropic_messages" if name == "openai_chat" else "openai_chat"
         turned = microseconds(stream(name, other, written(name, count)), rounds, seconds) / count
         rows.append([name, f"{microseconds(answer(name), rounds, seconds):.1f}", f"{each:.2f}", f"{turned:.2f}"])
-    print("CPU µs, the least of the rounds")
-    print(table([["dialect", "answer read and written", "event read in passing", "event said in another"], *rows]))
+    print("CPU µs, minimum of all rounds")
+    print(table([["dialect", "response parsed and rendered", "event passed through", "event translated"], *rows]))
     shown = []
     for name in CALLERS:
         readings, floor = over_sockets(name, 4 if quick else 40)
         same, low, high = ratio(readings[name], readings["bytes"])
         others = [f"{ratio(readings[to], readings['bytes'])[0]:.2f}" if to != name else "" for to in CALLERS]
         shown.append([name, f"{floor:.1f}", f"{same:.2f}", f"{low:.2f} to {high:.2f}", *others])
-    print(f"\nstreams handed on over sockets, as ratios to the bytes alone; targets: the same dialect {PASSED}, another {TRANSLATED}")
-    print(table([["from", "bytes, µs an event", "same", "half of them", *[f"to {to}" for to in CALLERS]], *shown]))
+    print(f"\nstreams relayed over sockets, as ratios to relaying bytes; targets: same dialect {PASSED}, another {TRANSLATED}")
+    print(table([["from", "bytes, µs an event", "same", "middle half", *[f"to {to}" for to in CALLERS]], *shown]))
     return 0
 
 

@@ -146,9 +146,9 @@ def _timed(running: Mapping[str, Contestant], direct: str, scenario: str, plan: 
 def report(running: Mapping[str, Contestant], found: Mapping[str, Found]) -> str:
     """Capacity of one core by CPU time, observed throughput, added latency, and memory."""
     scenarios = [("small", "small /s"), ("100 KB", "100 KB /s"), ("chunks", "chunks /s"), ("paced", "paced chunks /s")]
-    heads = ["a second of one core is enough for", *(title for _, title in scenarios), "µs a small one", "seen: small /s"]
+    heads = ["per CPU second of one core", *(title for _, title in scenarios), "µs per small", "observed small /s"]
     rows = [heads, *([running[name].label, *_rates(one, [name for name, _ in scenarios])] for name, one in found.items())]
-    times = [["added, at 50 a second", "p50 ms", "p99 ms", "first chunk p50 ms", "p99 ms", "idle MB", "after MB", "calls"]]
+    times = [["added latency, at 50 requests/s", "p50 ms", "p99 ms", "first chunk p50 ms", "p99 ms", "idle MB", "after MB", "calls"]]
     times += [
         [running[name].label, *_added(one), f"{one.idle:.0f}", f"{one.after:.0f}", f"{one.requests:,}"] for name, one in found.items()
     ]
@@ -173,7 +173,7 @@ def verdicts(found: Mapping[str, Found]) -> str:
     """headrace against its targets, which were set on a quiet machine. CPU time is compared, since other load disturbs it less."""
     ours = found.get("headrace")
     if ours is None:
-        return "no target without headrace in the run"
+        return "targets are not checked: headrace is not among the peers"
     rows = [["target", "at least", "by CPU time", ""]]
     for scenario, least, title in TARGETS:
         if ours.cpu.get(scenario):
@@ -191,13 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--peers", default="headrace,nginx,litellm,portkey", help=f"comma-separated, of {', '.join(CONTESTANTS)}")
-    parser.add_argument("--rounds", type=int, default=0, metavar="N", help="how often each is measured, of which the best counts (5)")
+    parser.add_argument("--rounds", type=int, default=0, metavar="N", help="rounds for each peer, of which the best counts (default 5)")
     chosen = parser.parse_args(arguments)
     wanted = [name.strip() for name in chosen.peers.split(",") if name.strip()]
     if strange := [name for name in wanted if name not in CONTESTANTS]:
-        parser.error(f"there is no {', '.join(strange)}; there are {', '.join(CONTESTANTS)}")
+        parser.error(f"there is no {', '.join(strange)}; choose from {', '.join(CONTESTANTS)}")
     if shutil.which("wrk") is None:
-        print("the load comes from wrk: install it (Debian's and Homebrew's package wrk)", file=sys.stderr)
+        print("wrk, which generates the load, is not installed (package wrk of Debian and Homebrew)", file=sys.stderr)
         return 1
     plan = PLANS[chosen.quick] if not chosen.rounds else replace(PLANS[chosen.quick], rounds=chosen.rounds)
     running: dict[str, Contestant] = {}

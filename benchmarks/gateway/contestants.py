@@ -78,7 +78,7 @@ def _ready(url: str, process: subprocess.Popen[bytes], folder: Path, seconds: fl
             return
         except OSError:
             time.sleep(0.05)
-    last = (folder / "output.txt").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    last = (folder / "output.txt").read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
     raise AbsentError(f"did not start: {last[-1][:160]}")
 
 
@@ -227,7 +227,7 @@ def _portkey_home() -> Path:
         command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(home), f"@portkey-ai/gateway@{PORTKEY}"]
         done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
         if done.returncode:
-            raise AbsentError(f"npm could not install it: {(done.stderr.strip().splitlines() or ['no word'])[-1][:120]}")
+            raise AbsentError(f"npm install failed: {(done.stderr.strip().splitlines() or ['no word'])[-1][:120]}")
     return home / "node_modules" / "@portkey-ai" / "gateway"
 
 

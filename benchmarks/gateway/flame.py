@@ -75,8 +75,10 @@ def _box(top: int, left: float, width: float, frame: Frame, all_samples: int) ->
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway.flame", description=__doc__)
-    parser.add_argument("--root", default="RequestResponseCycle.run_asgi", help="the function to begin at")
-    parser.add_argument("--least", type=float, default=0.006, metavar="SHARE", help="leave out what takes less (0.006)")
+    parser.add_argument("--root", default="RequestResponseCycle.run_asgi", help="the function to start at")
+    parser.add_argument(
+        "--least", type=float, default=0.006, metavar="SHARE", help="leave out functions with a smaller share (default 0.006)"
+    )
     chosen = parser.parse_args(arguments)
     tree = folded(sys.stdin, chosen.root)
     if not tree.samples:

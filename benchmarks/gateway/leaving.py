@@ -47,7 +47,7 @@ def report(found: dict[str, list[float]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway.leaving", description=__doc__)
-    parser.add_argument("--times", type=int, default=10, metavar="N", help="callers that leave each endpoint (default 10)")
+    parser.add_argument("--times", type=int, default=10, metavar="N", help="callers that disconnect from each endpoint (default 10)")
     times = parser.parse_args(arguments).times
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch, Silent() as provider:

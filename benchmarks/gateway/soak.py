@@ -121,10 +121,10 @@ def report(seen: Soaked, rows: dict[str, int]) -> str:
         [
             ["soak", ""],
             ["calls", f"{seen.sent:,}"],
-            ["answers that were not as expected", f"{seen.wrong:,}"],
+            ["unexpected responses", f"{seen.wrong:,}"],
             ["rows in the ledger", f"{sum(rows.values()):,} ({by_outcome})"],
             ["resident MB", f"{first[1]:.1f} after {first[0]:,} calls, {last[1]:.1f} after {last[0]:,}"],
-            ["bytes left behind by a call, second half", f"{slope(seen.memory):,.0f}"],
+            ["memory growth in bytes per call, second half", f"{slope(seen.memory):,.0f}"],
             ["descriptors", f"{seen.files[0]} after the first part, {seen.files[-1]} at the end"],
         ]
     )
@@ -133,8 +133,8 @@ def report(seen: Soaked, rows: dict[str, int]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway.soak", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="20,000 calls")
-    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="begin no other part after so many")
-    parser.add_argument("--calls", type=int, default=1_000_000, metavar="N", help="how many (default 1,000,000)")
+    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="start no further part after so many seconds")
+    parser.add_argument("--calls", type=int, default=1_000_000, metavar="N", help="number of calls (default 1,000,000)")
     parser.add_argument("--lock", type=Path, metavar="FILE", help="hold this file's lock during each part")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch, upstream.running() as address:

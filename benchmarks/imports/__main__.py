@@ -118,7 +118,7 @@ def verdict(costs: dict[str, Cost]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.imports", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three rounds instead of fifteen")
-    parser.add_argument("--own", action="store_true", help="headrace, msgspec and the floor only: no environment is made")
+    parser.add_argument("--own", action="store_true", help="only headrace, msgspec and the floor: no environments are created")
     chosen = parser.parse_args(arguments)
     try:
         imports = [measured for measured in IMPORTS if not chosen.own or measured.home in peers.HERE]

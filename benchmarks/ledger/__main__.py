@@ -43,8 +43,8 @@ def cost(calls: int, database: str) -> int:
             appended = time.process_time()
             await books.fold()
             folded = time.process_time()
-            print(f"{'append':8}{(appended - began) / calls * 1e6:8.1f} µs a call")
-            print(f"{'fold':8}{(folded - appended) / calls * 1e6:8.1f} µs a call")
+            print(f"{'append':8}{(appended - began) / calls * 1e6:8.1f} µs per call")
+            print(f"{'fold':8}{(folded - appended) / calls * 1e6:8.1f} µs per call")
             await books.close()
             opened.close()
 
@@ -55,8 +55,8 @@ def cost(calls: int, database: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=["kill", "cost"])
-    parser.add_argument("--times", type=int, default=20, help="times that the gateway is killed")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of load before each")
+    parser.add_argument("--times", type=int, default=20, help="how often the gateway is killed (default 20)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of load before each kill (default 2)")
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--database", default="", help="an address; a fresh SQLite file without one")
     given = parser.parse_args()

@@ -333,18 +333,18 @@ def measured(quick: bool) -> list[Row]:
         return Row(what, figure - floor.middle, unit, most, spread, pairs)
 
     return [
-        Row("the yardstick: a bare semaphore, acquired and released", yard, "µs", semaphores=1.0),
-        row("an empty coroutine", "loop"),
-        row("reserve and settle, 1 deployment, no line", "pair-1", PAIR_MOST),
-        row("reserve and settle, 3 deployments, no line", "pair-3", PAIR_MOST),
-        row("the virtual world’s tasks alone", "tasks"),
-        row("reserve, wait and settle, 10,000 in line, 1 deployment, without them", "queued-1", QUEUED_MOST, without="tasks"),
-        row("reserve, wait and settle, 10,000 in line, 3 deployments, without them", "queued-3", QUEUED_MOST, without="tasks"),
+        Row("acquire and release a bare semaphore (the unit of comparison)", yard, "µs", semaphores=1.0),
+        row("run an empty coroutine", "loop"),
+        row("reserve and settle, 1 deployment, empty queue", "pair-1", PAIR_MOST),
+        row("reserve and settle, 3 deployments, empty queue", "pair-3", PAIR_MOST),
+        row("tasks in virtual time, without a limiter", "tasks"),
+        row("reserve, wait and settle, 10,000 queued, 1 deployment, minus the tasks", "queued-1", QUEUED_MOST, without="tasks"),
+        row("reserve, wait and settle, 10,000 queued, 3 deployments, minus the tasks", "queued-3", QUEUED_MOST, without="tasks"),
         row("decision record", "record", RECORD_MOST),
-        row("decision record, to a log at DEBUG", "record-log", RECORD_MOST),
-        row("decision record, as events to a hook", "record-hook", RECORD_MOST),
-        row(f"a task that waits, one of {many}", "task", unit="bytes"),
-        row(f"a call in line, one of {many}, beyond its task", "waiter", WAITER_MOST, without="task", unit="bytes"),
+        row("decision record, logged at DEBUG", "record-log", RECORD_MOST),
+        row("decision record, as events for a hook", "record-hook", RECORD_MOST),
+        row(f"a waiting task, among {many}", "task", unit="bytes"),
+        row(f"a queued call, among {many}, minus its task", "waiter", WAITER_MOST, without="task", unit="bytes"),
     ]
 
 
@@ -369,12 +369,12 @@ def shown(rows: Sequence[Row], judged: bool) -> str:
         )
         for row in rows
     ]
-    return table([("the limiter’s own cost", "measured", "±", "in semaphores", "at most", ""), *body])
+    return table([("overhead of the limiter", "measured", "±", "in semaphores", "at most", ""), *body])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits.cost", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer calls; nothing is judged")
+    parser.add_argument("--quick", action="store_true", help="fewer calls; targets are not checked")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--scene", choices=SCENES, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)

@@ -136,7 +136,7 @@ def shown(rows: Sequence[Row], count: int, best: Mapping[str, float]) -> str:
         "seconds",
         "of the optimum",
         "client late",
-        "kept from working",
+        "client off CPU",
         "simulator late",
         "",
     )
@@ -163,7 +163,7 @@ def misses(rows: Sequence[Row], count: int, best: Mapping[str, float]) -> list[s
     """Missed targets of headrace."""
     return [
         f"{row.kind}: {row.completed}/{count}, {row.refused} 429s, use {row.use}, {row.seconds / best[row.kind]:.3f} of the optimum"
-        + (f"; the machine took {max(row.late, row.stolen):.1f} s at once" if row.disturbed else "")
+        + (f"; the machine stalled for {max(row.late, row.stolen):.1f} s" if row.disturbed else "")
         for row in rows
         if row.client == "headrace" and row.missed(count, best[row.kind])
     ]
@@ -171,13 +171,15 @@ def misses(rows: Sequence[Row], count: int, best: Mapping[str, float]) -> list[s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits.headline", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--jobs", type=int, default=600, metavar="N", help="jobs, all at once (600)")
-    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="ways of enforcing")
-    parser.add_argument("--clients", nargs="*", choices=[*HOMES], default=[*HOMES], help="who runs")
-    parser.add_argument("--together", type=int, default=3, metavar="N", help="how many run side by side (3)")
-    parser.add_argument("--tries", type=int, default=3, metavar="N", help="runs at most where the machine disturbed one (3)")
-    parser.add_argument("--quick", action="store_true", help="headrace alone, one way of enforcing")
-    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    parser.add_argument("--jobs", type=int, default=600, metavar="N", help="number of jobs, all submitted at once (default 600)")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="kinds of rate-limit enforcement (default: all)")
+    parser.add_argument("--clients", nargs="*", choices=[*HOMES], default=[*HOMES], help="clients to measure (default: all)")
+    parser.add_argument("--together", type=int, default=3, metavar="N", help="runs in parallel (default 3)")
+    parser.add_argument(
+        "--tries", type=int, default=3, metavar="N", help="most tries of a run that other load on the machine disturbed (default 3)"
+    )
+    parser.add_argument("--quick", action="store_true", help="headrace alone, with one kind of enforcement")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     given = parser.parse_args(arguments)
     kinds, clients = (KINDS[:1], ["headrace"]) if given.quick else (given.kinds, given.clients)
     jobs = mixed(given.jobs)
@@ -190,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         print(json.dumps([asdict(row) for row in rows]))
     else:
-        print(f"{len(jobs)} jobs of {sum(job.tokens for job in jobs) / len(jobs):.0f} tokens; what the limits let pass for good takes them")
+        print(f"{len(jobs)} jobs of {sum(job.tokens for job in jobs) / len(jobs):.0f} tokens on average; shortest possible durations:")
         print(", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in best.items()))
         print(shown(rows, len(jobs), best))
     short = misses(rows, len(jobs), best)

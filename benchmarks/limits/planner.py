@@ -21,7 +21,7 @@ from headrace.planner import Load, forecast, read_fleet
 RATE, HOURS, QUICK_HOURS = 10.0, 24.0, 1.0
 TARGET = 60.0
 """CPU seconds for `HOURS`."""
-SHARES = {"room to spare": 0.70, "hardly any room": 0.90, "too little room": 1.05}
+SHARES = {"room to spare": 0.70, "little room": 0.90, "overloaded": 1.05}
 """Requested calls relative to what the limits allow."""
 
 
@@ -100,11 +100,11 @@ def verdict(row: Row) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits.planner", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="an hour instead of a day; nothing is judged")
+    parser.add_argument("--quick", action="store_true", help="an hour instead of a day; the target is not checked")
     parser.add_argument("--hours", type=float, help="simulated hours")
     parser.add_argument("--plans", nargs="*", choices=[*SHARES], default=[*SHARES], help="which plans")
     parser.add_argument("--one", choices=[*SHARES], help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     given = parser.parse_args(arguments)
     hours = given.hours or (QUICK_HOURS if given.quick else HOURS)
     if given.one:

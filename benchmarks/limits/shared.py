@@ -163,7 +163,7 @@ def steady(seconds: float) -> Scene:
         scene.use = watch.use(fleet.began + 60, fleet.began + seconds)
         scene.missed += [] if scene.use >= LEAST_USE else [f"use {scene.use:.1%}"]
 
-    return played("all at work", seconds, course)
+    return played("all processes running", seconds, course)
 
 
 def store_dies(seconds: float) -> Scene:
@@ -173,14 +173,14 @@ def store_dies(seconds: float) -> Scene:
         fleet.wait(60)
         store.kill()
         fleet.wait(90)
-        scene.note = f"{watch.use(fleet.began + 65, fleet.began + 90):.0%} while it is away"
+        scene.note = f"{watch.use(fleet.began + 65, fleet.began + 90):.0%} use while it is down"
         store.start()
         fleet.wait(seconds)
         scene.tenths = [round(watch.use(fleet.began + ten, fleet.began + ten + 10), 2) for ten in range(0, int(seconds) - 9, 10)]
         scene.use = watch.use(fleet.began + 90, fleet.began + 210)  # two whole minutes, because a burst recurs with each
-        scene.missed += [] if scene.use >= LEAST_AFTER else [f"use {scene.use:.1%} after the store is back"]
+        scene.missed += [] if scene.use >= LEAST_AFTER else [f"use {scene.use:.1%} after the store's restart"]
 
-    return played("store killed, back after 30 s", seconds, course)
+    return played("store killed, restarted after 30 s", seconds, course)
 
 
 def worker_dies(seconds: float) -> Scene:
@@ -194,8 +194,8 @@ def worker_dies(seconds: float) -> Scene:
         before = [running for at, _, running in watch.seen if died - 10 < at < died]
         full = sum(before) / len(before)
         back = _full_again(watch, died, 0.95 * full)
-        scene.note = f"{full:.1f} in flight before, as many again after {back:.1f} s"
-        scene.missed += [] if back <= LEASE + 1 else [f"back after {back:.1f} s"]
+        scene.note = f"{full:.1f} in flight before, recovered after {back:.1f} s"
+        scene.missed += [] if back <= LEASE + 1 else [f"recovered after {back:.1f} s"]
 
     return played("busiest process killed", seconds, course, max_parallel=12, rates=10, ttft={"median": 2.0, "sigma": 0.3})
 
@@ -270,11 +270,11 @@ def _summed(scene: Scene, told: Sequence[dict[str, Any]]) -> None:
     failed = sum(one["failed"] for one in told)
     scene.missed += [f"{scene.refused} 429s"] if scene.refused else []
     scene.missed += [f"{failed} calls failed"] if failed else []
-    scene.missed += [f"{scene.calls:.2f} calls of the script"] if scene.calls > MOST_CALLS and scene.use is not None else []
+    scene.missed += [f"{scene.calls:.2f} script calls per admission"] if scene.calls > MOST_CALLS and scene.use is not None else []
 
 
 def shown(scenes: Sequence[Scene]) -> str:
-    head = ("scene", "completed", "provider 429s", "use", "questions", "calls of the script", "p50 ms", "p99 ms", "")
+    head = ("scene", "completed", "provider 429s", "use", "requests to the store", "script calls", "p50 ms", "p99 ms", "")
     body = [
         (
             one.name, str(one.completed), str(one.refused), f"{one.use:.1%}" if one.use is not None else "–", f"{one.asked:.2f}",
@@ -295,9 +295,9 @@ SCENES: dict[str, tuple[Callable[[float], Scene], float]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits.shared", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--scenes", nargs="*", choices=[*SCENES], default=[*SCENES], help="which")
-    parser.add_argument("--quick", action="store_true", help="the first scene alone, for two minutes")
-    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    parser.add_argument("--scenes", nargs="*", choices=[*SCENES], default=[*SCENES], help="scenes to run (default: all)")
+    parser.add_argument("--quick", action="store_true", help="only the first scene, for two minutes")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     given = parser.parse_args(arguments)
     scenes = [steady(120.0)] if given.quick else [play(seconds) for play, seconds in (SCENES[name] for name in given.scenes)]
     print(json.dumps([asdict(one) for one in scenes]) if given.json else shown(scenes))

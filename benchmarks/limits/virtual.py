@@ -56,7 +56,7 @@ def backlog(kind: str, count: int, *, told: bool) -> Row:
     late = sum(at > 60.0 for provider in town.providers.values() for at in provider.refused)
     passed = done == count and use >= least - 0.01 and refused <= 0.0005 * count and late == 0
     figure = f"{done} done, {refused} 429s ({refused / count:.3%}), {late} of them after a minute, {use:.1%} used"
-    return Row(f"B2 {kind}, nothing told", figure, f"<= 0.05% 429s, none after a minute, {least - 0.01:.0%}", passed)
+    return Row(f"B2 {kind}, unknown provider", figure, f"<= 0.05% 429s, none after a minute, {least - 0.01:.0%}", passed)
 
 
 def halved(count: int) -> Iterator[Row]:
@@ -79,7 +79,7 @@ def halved(count: int) -> Iterator[Row]:
         used = [provider.used(at + 120, 900.0) * 2 for provider in town.providers.values()]
         allowed = 0 if headers else len(town.providers) * 5  # one in about two minutes probes whether the limit has risen
         yield Row(
-            f"limit halved {'by headers' if headers else 'in silence'}, {kind}",
+            f"limit halved {'by headers' if headers else 'unannounced'}, {kind}",
             f"{soon} 429s within two windows, {late} in the next 8 minutes, {min(used):.1%} to {max(used):.1%} of the half used",
             f"<= 30 429s, then <= {allowed}, >= 95 %",
             soon <= 30 and late <= allowed and min(used) >= 0.95,
@@ -97,8 +97,10 @@ def foreign(count: int) -> Iterator[Row]:
         town.world.close()
         share = town.refused() / max(1, done)
         left, whole = town.use(), town.use(by_all=True)
-        figure = f"{town.refused()} 429s in {done} ({share:.2%}), {left:.1%} of what was left, {whole:.1%} of the limit with theirs"
-        yield Row(f"B6 others on the same keys, {kind}", figure, "<= 0.2 % 429s, >= 90 %", share <= 0.002 and min(left, whole) >= 0.9)
+        figure = f"{town.refused()} 429s in {done} ({share:.2%}), {left:.1%} of the remainder used, {whole:.1%} of the limit in all"
+        yield Row(
+            f"B6 other clients on the same keys, {kind}", figure, "<= 0.2 % 429s, >= 90 %", share <= 0.002 and min(left, whole) >= 0.9
+        )
 
 
 def miscounted(count: int) -> Iterator[Row]:
@@ -146,7 +148,7 @@ def shared(minutes: int) -> Iterator[Row]:
     ]
     town.world.close()
     jain = sum(turns) ** 2 / (4 * sum(turn * turn for turn in turns))
-    yield Row("B4 equal tenants", f"Jain {jain:.4f} of what turns count", ">= 0.98", jain >= 0.98)
+    yield Row("B4 equal tenants", f"Jain's index {jain:.4f} of the counted tokens", ">= 0.98", jain >= 0.98)
 
 
 def fluid(town: Town, jobs: list[Job]) -> float:
@@ -213,9 +215,9 @@ def budget(calls: int, *, patient: bool) -> Row:
     for _ in range(calls):
         world.at(chance.uniform(0, 5), lambda: world.spawn(call()))
     world.run()
-    most_held, least_short = f"${committed / NANO:.4f} at most with what was set aside", f"rest then <= ${rest / NANO:.4f}"
+    most_held, least_short = f"${committed / NANO:.4f} at most including reservations", f"remainder then <= ${rest / NANO:.4f}"
     figure = f"${spent / NANO:.4f} spent, {most_held}, {refused} refused, {least_short}"
-    target = f"<= ${dollars / NANO:.0f}, rest < a call's ${most / NANO:.2f}"
+    target = f"<= ${dollars / NANO:.0f}, remainder < one call's ${most / NANO:.2f}"
     return Row(
         f"{calls} calls, {'waiting' if patient else 'not waiting'}, on one budget", figure, target, committed <= dollars and rest < most
     )
@@ -231,7 +233,7 @@ def plenty(rate: float, seconds: float) -> Iterator[Row]:
         count = town.arrivals(rate, 0, seconds, small)
         town.world.run(until=seconds + 15)
         share, refused = town.called() / count, town.refused()
-        figure = f"{len(town.waits)} of {count} done, {refused} 429s, {share:.3f} calls of the script for each"
+        figure = f"{len(town.waits)} of {count} done, {refused} 429s, {share:.3f} script calls per call"
         passed = len(town.waits) == count and refused == 0 and share <= most[told]
         yield Row(f"plenty, {rate / 4:g}/s in each, {'' if told else 'un'}known provider", figure, f"0 429s, <= {most[told]:g}", passed)
 
@@ -254,14 +256,14 @@ def runs(quick: bool) -> list[tuple[str, Callable[[], Iterator[Row]]]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits.virtual", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a fifth of the calls; nothing is judged in the end")
-    parser.add_argument("--only", help="runs to do, by a part of their names")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the calls; missed targets do not fail")
+    parser.add_argument("--only", help="only the runs whose names contain this")
     given = parser.parse_args(arguments)
     chosen = [(name, rows) for name, rows in runs(given.quick) if given.only is None or given.only in name]
     if not chosen:
-        parser.error(f"--only: no run is called so; there are {', '.join(name for name, _ in runs(given.quick))}")
+        parser.error(f"--only matches no run; choose from {', '.join(name for name, _ in runs(given.quick))}")
     began, missed = time.perf_counter(), 0
-    print(f"virtual time; {len(UNEQUAL)} deployments; travel times spread by {SPREAD:g} s")
+    print(f"virtual time; {len(UNEQUAL)} deployments; network delays spread by {SPREAD:g} s")
     for _, rows in chosen:
         for row in rows():
             missed += not row.passed

@@ -31,10 +31,10 @@ def reading(router: str, count: int, calls: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routing", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("--quick", action="store_true", help="fewer decisions, one turn")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each router; the best counts")
+    parser.add_argument("--quick", action="store_true", help="fewer decisions, one round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds for each router, of which the best counts")
     parser.add_argument("--own", action="store_true", help="headrace alone")
-    parser.add_argument("--calls", action="store_true", help="a whole call through the Router beside aiohttp as well")
+    parser.add_argument("--calls", action="store_true", help="also compare a whole call through the Router with aiohttp")
     given = parser.parse_args(arguments)
     routers = [name for name in ROUTERS if name.startswith("headrace") or not given.own]
     best: dict[tuple[str, int], float] = {}
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for router in routers:
                 calls = (30 if given.quick else 200) if count == max(SIZES) else (200 if given.quick else 1_000)
                 best[router, count] = min(reading(router, count, calls), best.get((router, count), float("inf")))
-    rows = [["CPU µs of a decision", *(f"{count:,} deployments" for count in SIZES)]]
+    rows = [["CPU µs per decision", *(f"{count:,} deployments" for count in SIZES)]]
     rows += [[router, *(f"{best[router, count]:,.1f}" for count in SIZES)] for router in routers]
     print(table(rows))
     if given.calls:

@@ -60,7 +60,7 @@ def test_a_target_is_judged_by_its_ratio_to_the_floor(ours: float, said: str) ->
 
 
 def test_without_a_floor_no_target_is_judged() -> None:
-    assert "no target" in client.verdicts({"chat-50": {"headrace": Reading(rounds=[80.0])}})
+    assert "targets are not checked" in client.verdicts({"chat-50": {"headrace": Reading(rounds=[80.0])}})
 
 
 def test_an_unknown_peer_is_named_with_those_there_are() -> None:
@@ -80,7 +80,7 @@ def test_what_dialects_cost_is_measured_for_each_of_them() -> None:
     done = run("-m", "benchmarks.dialects", "--quick")
     assert done.returncode == 0, done.stderr
     assert "anthropic_messages" in done.stdout
-    assert "streams handed on over sockets" in done.stdout
+    assert "streams relayed over sockets" in done.stdout
 
 
 def test_what_a_call_leaves_behind_is_the_slope_of_the_second_half() -> None:
