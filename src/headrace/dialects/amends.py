@@ -1,4 +1,4 @@
-"""Features of a request that the provider's dialect lacks: the request is changed to use what it has, and the answer changed back."""
+"""Features of a request that the provider's dialect lacks: the request is changed to use what it has, and the response changed back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.types import ChatRequest, ChatResponse, StreamEvent
 
 
 class Amends(Struct, frozen=True):
-    """Changes to make to an answer."""
+    """Changes to make to a response."""
 
     forms: Mapping[str, Form]
     """The caller's own tool types, by the names of the functions substituted for them."""
@@ -31,7 +31,7 @@ class Amends(Struct, frozen=True):
 
 
 class Amending:
-    """The same for a stream's events."""
+    """The changes for a stream's events."""
 
     __slots__ = ("_calls", "_texts")
 
@@ -45,7 +45,7 @@ class Amending:
 
 
 def amended(request: ChatRequest, source: str, dialect: str, target: Target) -> tuple[ChatRequest, Amends | None]:
-    """`request` changed to fit the provider, and the changes its answer needs; None for none. source: the caller's dialect."""
+    """`request` changed to fit the provider, and the changes its response needs; None for none. source: the caller's dialect."""
     request, forms = as_functions(json_mode.with_schema(request), source, bare=takes_bare(dialect, target.provider))
     json = json_mode.is_missing(request, dialect)
     request = json_mode.in_words(request) if json else request

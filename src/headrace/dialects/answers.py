@@ -61,7 +61,7 @@ Dated = TypeVar("Dated", ChatResponse, Started)
 
 
 def dated(told: Dated, moment: int) -> Dated:
-    """`told` with a moment, where its provider tells none: callers of OpenAI's dialects show it."""
+    """`told` with a creation time if the provider sent none: clients of OpenAI's dialects show it."""
     return told if told.created else structs.replace(told, created=moment)
 
 

@@ -37,7 +37,7 @@ class Target(Struct, frozen=True):
     drop_params: bool = False
     """For calls written to a batch file: whether to leave out parameters that the provider does not support."""
     moment: int = 0
-    """When the call was made, in Unix seconds: the creation time of an answer whose provider gives none."""
+    """When the call was made, in epoch seconds: the creation time of a response whose provider sends none."""
 
     def __repr__(self) -> str:
         return f"<Target {self.provider}/{self.model}>"

@@ -93,7 +93,7 @@ def _marked(text: str, known: Sequence[Mapping[str, Json]]) -> list[Json]:
     return [of_web(known[number]["url"], known[number]["title"], None, start, end) for number, start, end in named]
 
 
-# ---- an answer ---------------------------------------------------------------------------------------------------------------------
+# ---- a response --------------------------------------------------------------------------------------------------------------------
 
 
 def on_message(message: Message, beside: Extra) -> Message:

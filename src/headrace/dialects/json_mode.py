@@ -1,4 +1,4 @@
-"""JSON mode (`json_object`) for providers without it: the system prompt asks for JSON, and a code fence around the answer is removed."""
+"""JSON mode (`json_object`) for providers without it: the system prompt asks for JSON, and a code fence around the response is removed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def unfenced(choice: Choice) -> Choice:
 
 
 class Unfenced:
-    """The same for a stream's events. Text that may be part of a fence is held until more arrives."""
+    """`unfenced` for a stream's events. Text that may be part of a fence is held back until more arrives."""
 
     __slots__ = ("_choices",)
 
@@ -77,7 +77,7 @@ class _Choice:
         self._held = ""
 
     def more(self, text: str) -> str:
-        """The part of the text so far that can be passed on."""
+        """The part of the text so far that can be sent on."""
         text, self._held = self._held + text, ""
         if self._fenced is None:
             if (opening := _OPENING.match(text)) is not None:

@@ -76,7 +76,7 @@ class Served(Struct, eq=False, kw_only=True):
     """Whether caller and provider speak the same dialect: the request body and the response are then forwarded unchanged."""
     added: Mapping[str, Json]
     amends: Amends | None = None
-    """Changes to make to the answer, where the request was changed to fit the provider."""
+    """Changes to make to the response, if the request was changed to fit the provider."""
     left_out: tuple[str, ...] | None = None
     """The request's fields that the provider's dialect cannot express. None if the request is forwarded unchanged."""
     finish: Callable[[dict[str, Json]], dict[str, Json]]

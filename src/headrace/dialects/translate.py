@@ -46,7 +46,7 @@ class Translation(Struct, frozen=True, eq=False):
     added: Mapping[str, Json] = {}
     """Provider-specific fields, merged in last and unchanged."""
     amends: Amends | None = None
-    """Changes to make to the answer, where the request was changed to fit the provider."""
+    """Changes to make to the response, if the request was changed to fit the provider."""
     left_out: tuple[str, ...] = ()
     """Parameters not sent because the provider's dialect cannot express them."""
     count: Count | None = None

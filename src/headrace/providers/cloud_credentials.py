@@ -51,7 +51,7 @@ class Aws:
         self._found = self._frozen = None
 
     def left(self) -> float:
-        """A lower bound, because botocore only tells whether the credentials expire within a given time."""
+        """One of 0.0, `LATE`, `EARLY` and inf: botocore only tells whether the credentials expire within a given time."""
         if self._frozen is None:
             return 0.0
         ends_within = getattr(self._found, "refresh_needed", None)
