@@ -9,17 +9,17 @@ SHELL := /bin/sh
 .PHONY: help setup lock check laws docs suite conformance dropin clients page test demo bench tables fuzz-gateway facts clean
 .DELETE_ON_ERROR:
 
-help:  ## this list
+help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
 
 setup: $(VENV)/.ready  ## create the virtual environment from the lock files
 
-# The stamp comes last, so an interrupted set-up goes on where it stopped. An environment without a working pip is made anew.
-# uv does not read pip's configuration: whoever has set pip to a mirror means uv too.
+# The stamp is written last, so that an interrupted set-up is resumed. An environment without a working pip is recreated.
+# uv does not read pip's configuration, so a mirror configured for pip is passed on.
 $(VENV)/.ready: pyproject.toml locks/uv.txt locks/dev.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("headrace needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Choose one with: make PYTHON=python3.13")'
 	@test -f $(VENV)/pyvenv.cfg && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "Python could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@echo "setting up $(VENV) from locks/ (once; under a minute on a fast line)"
+	@echo "setting up $(VENV) from locks/ (once; under a minute with a fast connection)"
 	@$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
 	@mirror="$${PIP_INDEX_URL:-$$($(RUN) pip config get global.index-url 2>/dev/null)}"; \
 	if [ -n "$$mirror" ] && [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$$mirror"; fi; \
@@ -51,33 +51,33 @@ suite: setup $(if $(shell command -v npm),page)
 conformance: setup  ## check every dialect against recorded traffic, as a table
 	@$(RUN) tests.conformance
 
-dropin: setup  ## run real programs written for litellm on headrace, as a table
+dropin: setup  ## run programs written for litellm on headrace, as a table
 	@$(RUN) tools.dropin
 
-clients: setup  ## coding agents and frameworks from npm, each doing a task through the gateway, as a table (needs node and npm)
+clients: setup  ## run coding agents and frameworks from npm through the gateway, as a table (needs node and npm)
 	@$(RUN) tools.clients
 
-# The page is built where npm is; without it the gateway serves plain tables, and the tests of the page say that they did not run.
+# The dashboard is built if npm is available. Without it, the gateway serves plain tables and the dashboard's tests are skipped.
 PAGE := src/headrace/gateway/page/built/index.html
 
-page: $(PAGE)  ## build the gateway's page from its lock file (needs node and npm)
+page: $(PAGE)  ## build the gateway's dashboard from its lock file (needs node and npm)
 
 $(PAGE): page/package-lock.json page/build.mjs page/tsconfig.json $(wildcard page/src/*)
 	@cd page && npm ci --silent && npm run --silent check && npm run --silent build
 
 test: check docs suite  ## check, build the documentation, run the whole test suite
 
-demo: setup  ## watch headrace do its job
+demo: setup  ## watch headrace handle many calls under real limits
 	@$(RUN) headrace.cli.demo
 
 bench: setup  ## list the benchmarks
 	@$(BIN)/python benchmarks/run.py
 
-tables: setup  ## rewrite the generated tables in docs/ and the stubs of litellm's names
+tables: setup  ## rewrite the generated tables in docs/ and the type stubs for litellm's names
 	@$(BIN)/python docs/tables.py
 	@$(RUN) tools.litellm_stubs
 
-fuzz-gateway: setup  ## send many requests that the gateway's OpenAPI document allows, and many that nothing allows
+fuzz-gateway: setup  ## fuzz the gateway with valid and invalid requests from its OpenAPI document
 	@HEADRACE_EXAMPLES=200 $(RUN) pytest -q -n 2 --timeout 1800 tests/gateway/test_openapi.py
 
 facts: setup  ## update the prices and capabilities of models
