@@ -159,6 +159,28 @@ def test_calls_that_begin_to_come_fast_go_on_blocks_within_the_first_second(prof
     assert town.asked() == first, "the next block was not there in time"
 
 
+def test_blocks_for_a_key_a_team_and_a_deployment_are_requested_together() -> None:
+    """Each was only requested when the one before had come: for three round trips all calls asked by themselves."""
+    two = Two(trip=0.005)
+    limiter, world, store = two.limiters[0], two.world, two.stores[0]
+    limiter.add("wide", group="wide", limits=limits_of(rpm=10**8, tpm=10**12), profile=profile_of("openai"))
+    limiter.add_scope("wide key", limits_of(rpm=10**8))
+    limiter.add_scope("wide team", limits_of(tpm=10**12))
+
+    async def call() -> None:
+        held = await limiter.reserve(Ask("wide", Charge(10, 40), scopes=("wide key", "wide team")), world)
+        await world.sleep(0.004)
+        limiter.settle(held, used=Used(12, 20), now=world.now())
+
+    for begin in (1.0, 13.0):
+        for number in range(4000):
+            world.at(begin + number / 4000, lambda: world.spawn(call()))
+    world.run(until=12.0)
+    before = store.asked
+    world.run(until=16.0)
+    assert (store.asked - before) / 3 <= 40
+
+
 def test_a_killed_process_leaves_no_more_on_the_books_than_its_block() -> None:
     """It counts until its window leaves; the others go on, and no provider refuses."""
     town = Towns(KINDS["slide60/reserve"], known("slide60/reserve"), processes=3, skew=0.5, deployments=((1200, 3_000_000),))

@@ -176,6 +176,10 @@ class Blocks:
             self._ask(quota, charge, now)
         return block if block is not None and block.holds(account.costs(charge)[1]) else None
 
+    def requests(self, account: Account) -> bool:
+        """Whether the account has requested a block and waits for the reply."""
+        return self._presence.quota(account).requesting
+
     def renew(self, block: Block, charge: Charge, now: float) -> None:
         """Request the next block, because calls come faster than before. No tab may be open."""
         if block is block.quota.block:
@@ -225,7 +229,7 @@ class Blocks:
             quota.tag, f"{self._presence.process}/{next(self._ids):x}", tuple(terms), tuple(parts), length,
             LEASE if places else LONG_LEASE, self._presence.process, quota.places(),
         )  # fmt: skip
-        quota.wished_until = now + IN_TIME
+        quota.wished_until, quota.requesting = now + IN_TIME, True
         patience = REFUSED if quota.refused else TOGETHER
         self._store.post(wish.message(patience=patience), partial(self._answered, quota, wish, calls, meters, now))
 
@@ -242,7 +246,7 @@ class Blocks:
     def _answered(
         self, quota: Quota, wish: Wish, calls: float, meters: Sequence[Meter], asked_at: float, reply: list[str] | None, now: float
     ) -> None:
-        quota.wished_until = -math.inf
+        quota.wished_until, quota.requesting = -math.inf, False
         if reply is None:
             self._presence.lose(now)
             return

@@ -67,8 +67,9 @@ class Quota:
 
     __slots__ = (
         "_demand", "_demand_at", "_demand_since", "account", "asked_at", "asking", "barred", "block", "blocks", "born", "flow", "fresh",
-        "held", "here", "in_flight", "least", "outside", "processes", "refused", "reported_at", "reports_from", "resting", "scaled",
-        "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns", "typical", "untold", "wished_until", "word_until",
+        "held", "here", "in_flight", "least", "outside", "processes", "refused", "reported_at", "reports_from", "requesting", "resting",
+        "scaled", "seeds", "seen", "share", "shut_until", "tag", "telling", "turn", "turns", "typical", "untold", "wished_until",
+        "word_until",
     )  # fmt: skip
 
     def __init__(self, account: Account, tag: str) -> None:
@@ -95,6 +96,8 @@ class Quota:
         """Average cost of a call on the last block, by limit."""
         self.wished_until, self.refused = -math.inf, False
         """The moment before which no block is requested, and whether the last request was refused."""
+        self.requesting = False
+        """Whether a request for a block is on its way."""
         self.in_flight = 0
         self.born = 0.0
         """When the store's data for this account was begun, as last seen."""

@@ -76,7 +76,7 @@ class SharedLimiter(Limiter):
         """Reservations admitted here that have not heard from the store."""
         self._ids = count(1)
         self.presence = Presence(store, self._lock, self._roster, self._admission, self._unsure, self._rest_as_told)
-        self._tabs = Tabs(self._lock, self.presence.blocks.lend)
+        self._tabs = Tabs(self._lock, self.presence.blocks)
 
     @property
     def lost(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -145,15 +145,23 @@ class Put(Struct, eq=False, gc=False):
         return Taken(self.charge, input, self.output, self.at, self.at, holds, block=tab.block)
 
 
-Lend: TypeAlias = Callable[[Account, Charge, float], "Block | None"]
-"""Returns a block of a shared limit for the tab of an account, if there is one, for calls like the given one at a moment."""
+class Lender(Protocol):
+    """Where the blocks of shared limits come from."""
+
+    def lend(self, account: Account, charge: Charge, now: float) -> Block | None:
+        """The block that a new tab of the account may draw on, for calls like this one; None if there is none. Requests the next one."""
+        ...
+
+    def requests(self, account: Account) -> bool:
+        """Whether the account has requested a block and waits for the reply."""
+        ...
 
 
 class Tabs:
     """The open tabs of one limiter. Callers hold its lock by `Lock.held`, which leaves the tabs open."""
 
-    def __init__(self, lock: Lock, lend: Lend | None = None) -> None:
-        self._lock, self._lend = lock, lend
+    def __init__(self, lock: Lock, lender: Lender | None = None) -> None:
+        self._lock, self._lender = lock, lender
         self._open: list[Tab] = []
 
     # ---- adding calls
@@ -206,23 +214,33 @@ class Tabs:
 
     def _begin_all(self, slates: dict[Account, Slate], accounts: tuple[Account, ...], charge: Charge, now: float) -> Slate | None:
         """A slate of existing and new tabs for these accounts and calls like this one; None if one can have no tab."""
-        tabs, fresh = [], []
+        tabs: list[Tab] = []
+        fresh: list[Account] = []
         for account in accounts:
             tab = account.tab
             if tab is None or now >= tab.until:
                 tab = self._begin(account, charge, now)
                 if tab is None:
+                    if self._lender is not None and self._lender.requests(account):
+                        self._request(self._lender, accounts[len(tabs) + 1 :], charge, now)
                     return None
                 fresh.append(account)
             tabs.append(tab)
         before = slates.get(accounts[-1])
         shape = before.shape if before is not None and before.shape.holds() else _shape(accounts)
         slate = slates[accounts[-1]] = Slate(shape, tuple(tabs), min([tab.until for tab in tabs]), tuple(fresh))
-        if self._lend is not None:
+        if self._lender is not None:
             slate.blocks = tuple([tab.block for tab in tabs if tab.block is not None])
         for tab in tabs:
             tab.slates.append(slate)
         return slate
+
+    @staticmethod
+    def _request(lender: Lender, accounts: Sequence[Account], charge: Charge, now: float) -> None:
+        """Request blocks for the remaining accounts of a call as well, so that all are there after one round trip."""
+        for account in accounts:
+            if account.tab is None and account.meters:
+                lender.lend(account, charge, now)
 
     def _begin(self, account: Account, charge: Charge, now: float) -> Tab | None:
         """Open a tab for the account, if all of its limits have plenty of room and calls come close together."""
@@ -242,8 +260,8 @@ class Tabs:
             account.no_tab_until = now + NOT_AGAIN
             return None
         tab = Tab(account, account.meters, flow, ahead, now, now + LONGEST)
-        if self._lend is not None and account.meters:
-            block = tab.block = self._lend(account, charge, now)
+        if self._lender is not None and account.meters:
+            block = tab.block = self._lender.lend(account, charge, now)
             if block is None:
                 return None
             tab.ahead, tab.until = block.bound(ahead), min(tab.until, block.until if now >= block.renewed_at else block.renewed_at)
