@@ -8,6 +8,7 @@ import json
 import math
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -524,9 +525,12 @@ def test_what_goes_wrong_with_one_request_hurts_no_other_of_its_turn(
             assert b"200 OK" in one.recv(65536)
         monkeypatch.setattr(where, step, fails_at_second)
         before = len(here.kept.records)
-        made[-1]._loop.call_soon_threadsafe(time.sleep, 0.2)
+        together.clear()
+        sent = threading.Event()
+        made[-1]._loop.call_soon_threadsafe(sent.wait, 10)
         for one in several:
             one.sendall(request(here.base, HELLO))
+        sent.set()
         answers = [one.recv(65536) for one in several]
         assert sorted(b"200 OK" in answer for answer in answers) == [False, True, True, True]
         assert b"" in answers
