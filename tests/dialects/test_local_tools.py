@@ -198,3 +198,17 @@ def test_claude_is_told_of_its_tools_in_its_own_words() -> None:
     body = {"model": "m", "messages": HI, "tools": [{"type": "bash_20250124", "name": "bash"}]}
     made = translate("anthropic_messages", Target("anthropic", "m", source="openai_chat"), "chat", body, {})
     assert json.loads(made.write().body)["tools"] == [{"type": "bash_20250124", "name": "bash"}]
+
+
+def test_tools_that_may_not_be_called_were_offered_to_another_dialects_model() -> None:
+    """OpenAI's `allowed_tools` leaves the list as it is, for the cache's sake; others have no such choice."""
+    flat = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "a"}, {"type": "custom", "name": "patch"}]}
+    functions = [{"type": "function", "name": name, "parameters": WEATHER} for name in "ab"]
+    body = sent(asked(*functions, CUSTOM, tool_choice=flat))
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["a", "patch"]
+    assert body["tool_choice"] == "required"
+    nested = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "b"}}]}}
+    tools = [{"type": "function", "function": {"name": name, "parameters": WEATHER}} for name in "ab"]
+    target = Target("anthropic", "m", source="openai_chat")
+    made = translate("anthropic_messages", target, "chat", {"model": "m", "messages": HI, "tools": tools, "tool_choice": nested}, {})
+    assert [tool["name"] for tool in json.loads(made.write().body)["tools"]] == ["b"]

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from headrace.dialects import json_mode
+from headrace.dialects.allowed_tools import only_allowed
 from headrace.dialects.base import Target
 from headrace.dialects.local_calls import CalledBack, called_back
 from headrace.dialects.local_tools import Form, as_functions, takes_bare
@@ -46,7 +47,8 @@ class Amending:
 
 def amended(request: ChatRequest, source: str, dialect: str, target: Target) -> tuple[ChatRequest, Amends | None]:
     """`request` changed to fit the provider, and the changes its response needs; None for none. source: the caller's dialect."""
-    request, forms = as_functions(json_mode.with_schema(request), source, bare=takes_bare(dialect, target.provider))
+    request = json_mode.with_schema(only_allowed(request))
+    request, forms = as_functions(request, source, bare=takes_bare(dialect, target.provider))
     json = json_mode.is_missing(request, dialect)
     request = json_mode.in_words(request) if json else request
     return request, Amends(forms, json) if forms or json else None
