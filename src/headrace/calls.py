@@ -56,6 +56,8 @@ class Operation(Struct, frozen=True, eq=False):
     """Type of the event that ends the stream, for streams of typed events rather than chat chunks."""
     of: str = ""
     """The API it belongs to, if a provider supports that as a whole: one that stores files also lists, shows and deletes them."""
+    instead: frozenset[str] = frozenset()
+    """Body fields that can stand in for the prompt: what the provider stores."""
 
     @property
     def writes(self) -> bool:
@@ -71,6 +73,10 @@ class Operation(Struct, frozen=True, eq=False):
     def offer(self) -> str:
         """Its name in a provider row's `offers` and `forms`."""
         return self.of or self.name
+
+    def may_lack_prompt(self, body: Mapping[str, Any]) -> bool:
+        """Whether the body says otherwise what the model is to answer."""
+        return not self.instead.isdisjoint(body)
 
     @property
     def form(self) -> str:
@@ -217,7 +223,7 @@ def prepare(
     encoded = NOTHING
     if operation.files:
         body |= _opened({**body, operation.prompt: prompt}, operation.files)
-    elif operation.prompt:
+    elif operation.prompt and not (prompt is None and operation.may_lack_prompt(body)):
         if operation is CHAT and isinstance(prompt, list | tuple):
             prompt = with_data(prompt)
         encoded = body[operation.prompt] = _encode_prompt(operation, prompt)

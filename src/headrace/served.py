@@ -159,7 +159,13 @@ class GenerateContentResponse(JsonObject):
 
 
 RESPONSES: Final = Operation(
-    "responses", "input", ResponsesAPIResponse, ResponsesAPIStreamingResponse, dialect="openai_responses", stored=True
+    "responses",
+    "input",
+    ResponsesAPIResponse,
+    ResponsesAPIStreamingResponse,
+    dialect="openai_responses",
+    stored=True,
+    instead=frozenset({"prompt", "previous_response_id", "conversation"}),
 )
 MESSAGES: Final = Operation("messages", "messages", AnthropicMessage, AnthropicMessage, dialect="anthropic_messages")
 CONTENT: Final = Operation("generate_content", "contents", GenerateContentResponse, GenerateContentResponse, dialect="gemini")

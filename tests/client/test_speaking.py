@@ -157,7 +157,7 @@ def test_a_chats_stream_becomes_the_events_of_responses(client: Client, upstream
         ({"background": True}, "background"),
         ({"truncation": "auto"}, "truncation"),
         ({"tools": [{"type": "web_search"}]}, "tool of type 'web_search'"),
-        ({"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}}, "tool_choice"),
+        ({"tool_choice": {"type": "file_search"}}, "tool_choice"),
     ],
 )
 def test_what_a_chat_cannot_say_is_named_or_left_out(client: Client, upstream: Upstream, said: dict[str, Any], named: str) -> None:
@@ -177,6 +177,17 @@ def test_responses_reach_anthropic_and_gemini(client: Client, upstream: Upstream
     upstream.answer(Reply(GEMINI))
     assert client.call("responses", "hi", "gemini/gemini-2").output_text == "hello"
     assert upstream.seen[1].path == "/v1/models/gemini-2:generateContent"
+
+
+def test_a_prompt_that_openai_keeps_was_refused_for_want_of_an_input(client: Client, upstream: Upstream) -> None:
+    upstream.answer(Reply(ANSWER))
+    prompt = {"id": "pmpt_1", "variables": {"city": "Uppsala"}}
+    assert client.call("responses", None, "openai/gpt-5", prompt=prompt).output_text == "hello"
+    assert upstream.seen[-1].body == {"model": "gpt-5", "prompt": prompt}
+    with pytest.raises(headrace.BadRequestError, match="input must not be empty"):
+        client.call("responses", None, "openai/gpt-5")
+    with pytest.raises(headrace.BadRequestError, match="a prompt stored by another provider"):
+        client.call("responses", None, "groq/llama", prompt=prompt, drop_params=True)
 
 
 def test_a_translated_answer_was_dated_1970(client: Client, upstream: Upstream) -> None:

@@ -67,6 +67,13 @@ def ask(address: str, path: str, body: Any = None) -> tuple[int, str, bytes]:
             return error.code, error.headers["content-type"], error.read()
 
 
+def test_a_response_of_a_stored_prompt_needs_no_input(address: str, provider: Upstream) -> None:
+    provider.answer(Reply({"id": "resp_1", "object": "response", "model": "own", "status": "completed", "output": []}))
+    assert ask(address, "/v1/responses", {"model": "gpt", "prompt": {"id": "pmpt_1"}})[0] == 200
+    assert provider.seen[-1].body == {"model": "own", "prompt": {"id": "pmpt_1"}}
+    assert ask(address, "/v1/responses", {"model": "gpt"})[0] == 400
+
+
 def test_the_curl_calls_of_ollamas_documentation_were_refused(address: str, provider: Upstream) -> None:
     """`curl -d` says application/x-www-form-urlencoded unless it is told otherwise."""
     body = json.dumps({"model": "gpt", "messages": MESSAGES, "stream": False}).encode()

@@ -156,11 +156,11 @@ def wanted(operation: Operation, body: dict[str, Any], model: str = "") -> Wante
     model = model or said
     if not isinstance(model, str) or not model:
         raise BadRequestError("model must be the name of a model, such as those that /v1/models lists")
-    if operation.prompt not in body:
+    if operation.prompt not in body and not operation.may_lack_prompt(body):
         raise BadRequestError(f"{operation.prompt} is missing", model)
     stream = body.pop("stream", None)
     if stream is not None and not isinstance(stream, bool):
         raise BadRequestError("stream must be true or false", model)
     if stream and operation.chunk is None:
         raise BadRequestError(f"{operation.name} cannot be streamed: leave stream out", model)
-    return Wanted(operation, model, body.pop(operation.prompt), bool(stream), body)
+    return Wanted(operation, model, body.pop(operation.prompt, None), bool(stream), body)
