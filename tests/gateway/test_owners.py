@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
@@ -15,7 +16,9 @@ from tests.client.upstream import Reply, Upstream, standing
 from tests.gateway.lasting import Gateway, kept
 
 from headrace import Router
+from headrace.gateway.belongings import Belonging, Thing
 from headrace.gateway.callers import Caller, Role
+from headrace.gateway.kept_table import KeptTable
 from headrace.gateway.keys import table
 from headrace.gateway.lasting import Where
 from headrace.runtime.sql import Database
@@ -337,6 +340,23 @@ def test_an_interaction_that_was_deleted_is_nobody_s(place: Gateway, provider: U
     seen = len(provider.seen)
     place.ask("/v1beta/interactions/v1_abc", None, key, 404)
     assert len(provider.seen) == seen
+
+
+def test_interactions_that_google_keeps_no_longer_are_forgotten(tmp_path: Path) -> None:
+    """A row was left of each for ever."""
+    database = Database(f"sqlite:///{tmp_path / 'headrace.db'}")
+    kept_here, now = KeptTable(database), 100 * 86_400.0
+
+    async def known() -> list[str]:
+        for kind, id, days in (("interactions", "old", 61), ("interactions", "new", 59), ("files", "file", 99)):
+            await kept_here.note(Belonging(Thing(kind, id), "d", "key:k", now - days * 86_400))
+        await kept_here.clean(now)
+        return sorted([one.thing.id for kind in ("interactions", "files") for one in await kept_here.owned("key:k", kind)])
+
+    try:
+        assert asyncio.run(known()) == ["file", "new"]
+    finally:
+        database.close()
 
 
 def test_an_administrator_s_interaction_is_asked_for_in_the_account_that_keeps_it(tmp_path: Path) -> None:

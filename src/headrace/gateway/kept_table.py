@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,11 @@ from headrace.runtime.sql_drivers import Connection, DatabaseError, several
 
 log: Final = logging.getLogger("headrace.gateway")
 
+EVERY: Final = 3600.0
+"""Seconds between two clean-ups."""
+LONGEST: Final[Mapping[str, float]] = {"interactions": 60 * 86_400.0}
+"""Seconds that a provider keeps things of a kind, at most. Google keeps interactions for 55 days
+(ai.google.dev/gemini-api/docs/interactions, from memory)."""
 PAID: Final = "paid"
 """The kind of a response's payment; no provider has a collection of that name."""
 _SAME: Final = "deployment = :deployment AND kind = :kind AND id = :id"
@@ -28,6 +34,22 @@ class KeptTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def run(self) -> None:
+        """Delete what no provider keeps any longer, until cancelled."""
+        while True:
+            try:
+                await self.clean(time.time())
+            except DatabaseError as error:
+                log.warning("old owners are not deleted: the database does not answer (%s)", error)
+            await asyncio.sleep(EVERY)
+
+    async def clean(self, now: float) -> None:
+        def work(connection: Connection) -> None:
+            for kind, seconds in LONGEST.items():
+                connection.execute("DELETE FROM kept WHERE kind = :kind AND created < :before", kind=kind, before=now - seconds)
+
+        await self._database.write(work)
 
     async def note(self, one: Belonging) -> None:
         row = {

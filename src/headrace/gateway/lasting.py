@@ -72,7 +72,8 @@ class Lasting:
         """
         await self.desk.start()
         await self.use(self._standing)
-        self._tasks = [asyncio.create_task(work) for work in (self.ledger.run(), self.keys.watch(), self.desk.watch(), self._batches.run())]
+        running = (self.ledger.run(), self.keys.watch(), self.desk.watch(), self._batches.run(), self.belongings.run())
+        self._tasks = [asyncio.create_task(work) for work in running]
 
     async def use(self, standing: Standing) -> None:
         self.desk.use(standing)
