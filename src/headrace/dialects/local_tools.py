@@ -70,7 +70,7 @@ ITEMS: Final[Mapping[str, _Item]] = {
     "apply_patch": _Item(
         "apply_patch_call", "apply_patch_call_output", "operation", "Creates, changes or deletes a file. The diff is in V4A format.",
         {"type": {"type": "string", "enum": ["create_file", "update_file", "delete_file"]}, "path": _TEXT, "diff": _TEXT},
-        ("type", "path"),
+        ("type", "path", "diff"),
     ),
     "tool_search": _Item(
         "tool_search_call", "tool_search_output", "arguments", "Finds tools that are not listed yet.", {"query": _TEXT}, ("query",)
