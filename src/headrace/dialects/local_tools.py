@@ -68,7 +68,8 @@ ITEMS: Final[Mapping[str, _Item]] = {
         ("command",), {"type": "exec", "env": {}},
     ),
     "apply_patch": _Item(
-        "apply_patch_call", "apply_patch_call_output", "operation", "Creates, changes or deletes a file. The diff is in V4A format.",
+        "apply_patch_call", "apply_patch_call_output", "operation",
+        "Creates, changes or deletes a file. The diff is in V4A format, and empty to delete.",
         {"type": {"type": "string", "enum": ["create_file", "update_file", "delete_file"]}, "path": _TEXT, "diff": _TEXT},
         ("type", "path", "diff"),
     ),
