@@ -292,7 +292,7 @@ def test_files_are_listed_looked_at_and_forgotten(client: openai.OpenAI, provide
 
 
 def test_a_line_that_asks_for_another_model_is_named(client: openai.OpenAI, provider: Upstream) -> None:
-    with pytest.raises(openai.BadRequestError, match="line 2 asks for 'omni'"):
+    with pytest.raises(openai.BadRequestError, match="line 2 names the model 'omni'"):
         client.files.create(file=("calls.jsonl", line("many") + b"\n" + line("omni")), purpose="batch", extra_body={"model": "many"})
     assert provider.seen == []
 
