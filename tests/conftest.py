@@ -1,4 +1,4 @@
-"""What every test may ask for. Fixtures of one room live in that room's own conftest."""
+"""Fixtures for all tests. Those of one directory are in its own conftest."""
 
 from __future__ import annotations
 

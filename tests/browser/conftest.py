@@ -1,4 +1,4 @@
-"""The built page in a real Chromium, in front of a real gateway with keys and ledger."""
+"""The built dashboard in a real Chromium, with a real gateway with keys and ledger behind it."""
 
 from __future__ import annotations
 

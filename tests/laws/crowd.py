@@ -1,4 +1,4 @@
-"""A crowd at a limiter in virtual time, and books of what it was let through, kept apart from the limiter's own."""
+"""Many callers at a limiter in virtual time, with an independent account of what was admitted."""
 
 from __future__ import annotations
 

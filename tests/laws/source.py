@@ -1,4 +1,4 @@
-"""The imports of headrace's own source, read from its syntax trees and never by running it."""
+"""The imports in headrace's source, read from its syntax trees without importing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes that are no UTF-8, wherever JSON is read: an error of headrace's, in every dialect."""
+"""Invalid UTF-8 in JSON raises headrace's errors in every dialect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BROKEN = b'{"type": "x", "choices": [{"index": 0, "delta": {"content": "pl\xff\x
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_answer_that_is_no_text_is_the_providers_mistake(name: str) -> None:
+def test_a_response_with_invalid_utf8_is_a_provider_error(name: str) -> None:
     reply = HttpResponse(200, Headers(), BROKEN)
     with pytest.raises(HeadraceError) as caught:
         load(name).read_response(reply, ASKED, TARGET)
@@ -30,7 +30,7 @@ def test_an_answer_that_is_no_text_is_the_providers_mistake(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_event_that_is_no_text_is_the_providers_mistake(name: str) -> None:
+def test_an_event_with_invalid_utf8_is_a_provider_error(name: str) -> None:
     dialect = load(name)
     frame = Frame(BROKEN, "contentBlockDelta" if name == "bedrock_converse" else None)
     with pytest.raises(HeadraceError) as caught:
@@ -54,13 +54,13 @@ SAYING = {
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("said", SAYING)
-def test_half_an_emoji_in_a_request_is_the_callers_mistake(name: str, said: str) -> None:
+def test_a_lone_surrogate_in_a_request_is_a_caller_error(name: str, said: str) -> None:
     """In a tool's schema it raised UnicodeEncodeError: Python holds what UTF-8 cannot say."""
     with pytest.raises(BadRequestError):
         load(name).write_request(SAYING[said], TARGET)
 
 
-def test_a_chunk_that_is_no_text_is_the_providers_mistake() -> None:
+def test_a_chunk_with_invalid_utf8_is_a_provider_error() -> None:
     reader = ChunkReader(provider="provider", model="model")
     assert not reader.glance(BROKEN)
     with pytest.raises(HeadraceError) as caught:
@@ -68,7 +68,7 @@ def test_a_chunk_that_is_no_text_is_the_providers_mistake() -> None:
     assert caught.value.failure.kind is Kind.BAD_RESPONSE
 
 
-def test_an_exception_of_bedrocks_that_is_no_text_is_one_all_the_same() -> None:
+def test_a_bedrock_exception_with_invalid_utf8_is_still_an_exception() -> None:
     dialect = load("bedrock_converse")
     [frame] = dialect.framing().feed(message({":exception-type": "throttlingException", ":message-type": "exception"}, BROKEN))
     with pytest.raises(HeadraceError) as caught:

@@ -1,4 +1,4 @@
-"""The laws of `headrace.dialects.base`, for every dialect there is."""
+"""The laws of `headrace.dialects.base`, for every dialect."""
 
 from __future__ import annotations
 
@@ -64,27 +64,27 @@ def read_into(events: list[StreamEvent], dialect: Dialect, pieces: Iterable[byte
 
 @EXACT
 @given(request=hubs.REQUESTS)
-def test_a_request_reads_back_as_it_was_meant(dialect: Dialect, request: ChatRequest) -> None:
+def test_a_written_request_reads_back_unchanged(dialect: Dialect, request: ChatRequest) -> None:
     sent = dialect.write_request(request, TARGET)
     assert dialect.read_request(msgspec.json.decode(sent.body)) == msgspec.structs.replace(request, model="theirs")
 
 
 @EXACT
 @given(response=hubs.answers())
-def test_an_answer_reads_back_as_it_was_meant(dialect: Dialect, response: ChatResponse) -> None:
+def test_a_written_response_reads_back_unchanged(dialect: Dialect, response: ChatResponse) -> None:
     assert dialect.read_response(reply(dialect.write_response(response)), ASKED, TARGET) == response
 
 
 @EXACT
 @given(events=hubs.streams())
-def test_a_stream_adds_up_to_the_answer_it_would_have_been(dialect: Dialect, events: list[StreamEvent]) -> None:
+def test_a_stream_adds_up_to_the_complete_response(dialect: Dialect, events: list[StreamEvent]) -> None:
     whole = collect(events)
     assert collect(read(dialect, [written(dialect, events)])) == whole
     assert dialect.read_response(reply(dialect.write_response(whole)), ASKED, TARGET) == whole
 
 
 @given(events=hubs.streams(), place=st.integers(0, 100_000))
-def test_a_stream_cut_at_any_byte_fails_and_invents_no_finish(events: list[StreamEvent], place: int) -> None:
+def test_a_stream_cut_at_any_byte_fails_without_an_invented_finish_reason(events: list[StreamEvent], place: int) -> None:
     for dialect in each():
         data = written(dialect, events)
         whole = read(dialect, [data])
@@ -102,7 +102,7 @@ def test_a_stream_cut_at_any_byte_fails_and_invents_no_finish(events: list[Strea
 
 
 @given(events=hubs.streams(), places=st.lists(st.integers(0, 100_000), max_size=8))
-def test_how_the_bytes_arrive_changes_nothing(events: list[StreamEvent], places: list[int]) -> None:
+def test_how_bytes_are_split_makes_no_difference(events: list[StreamEvent], places: list[int]) -> None:
     for dialect in each():
         data = written(dialect, events)
         marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
@@ -129,7 +129,7 @@ BODIES = st.recursive(
 
 
 @given(body=BODIES)
-def test_whatever_comes_only_headraces_errors_come_out(body: Any) -> None:
+def test_any_input_raises_only_headraces_errors(body: Any) -> None:
     """Garbage from a provider is a bad response, garbage from a caller a bad request: never a TypeError."""
     for dialect in each():
         attempts: list[Callable[[], Any]] = [
@@ -155,7 +155,7 @@ def test_requests_carry_the_targets_model_address_and_headers(dialect: Dialect) 
 
 @EVERY
 @pytest.mark.parametrize("kind", list(Kind))
-def test_every_failure_can_be_told_and_keeps_whose_fault_it_was(dialect: Dialect, kind: Kind) -> None:
+def test_every_failure_can_be_written_and_keeps_whose_fault_it_was(dialect: Dialect, kind: Kind) -> None:
     told = dialect.write_error(Failure(kind, "what happened", retry_after=2.5))
     assert told.status == POLICY[kind].status
     again = dialect.read_error(told, TARGET)
@@ -163,6 +163,6 @@ def test_every_failure_can_be_told_and_keeps_whose_fault_it_was(dialect: Dialect
     assert again.retry_after in (None, 2.5)
 
 
-def test_a_dialect_that_does_not_exist_is_named() -> None:
+def test_an_unknown_dialect_is_named() -> None:
     with pytest.raises(ConfigurationError, match="'klingon'"):
         load("klingon")

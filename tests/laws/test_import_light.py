@@ -1,4 +1,4 @@
-"""`import headrace` costs next to nothing: told by what it loads and does, never by a stopwatch."""
+"""`import headrace` is cheap, as measured by what it imports and does, not by time."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def loaded(found: dict[str, object]) -> set[str]:
     return {name.split(".")[0] for name in found["modules"]}
 
 
-def test_nothing_heavy_is_loaded() -> None:
+def test_no_heavy_module_is_imported() -> None:
     assert not loaded(probe()) & HEAVY
 
 
-def test_what_only_a_call_needs_is_left_for_it() -> None:
+def test_what_only_a_call_needs_is_imported_by_the_call() -> None:
     """Router and completion are there before the limiter, the dialects and the catalogue are."""
     there = set(map(str, probe()["modules"]))  # type: ignore[call-overload]
     assert not [
@@ -55,7 +55,7 @@ def test_what_only_a_call_needs_is_left_for_it() -> None:
     assert not there & {"headrace.core", "headrace.options", "headrace.routing.engine", "headrace.runtime.http_sync"}
 
 
-def test_only_msgspec_comes_from_elsewhere() -> None:
+def test_msgspec_is_the_only_third_party_import() -> None:
     # msgspec looks for typing_extensions where it happens to be installed; nobody needs it.
     assert loaded(probe()) - set(sys.stdlib_module_names) <= {"headrace", "msgspec", "typing_extensions"}
 
@@ -65,7 +65,7 @@ def test_it_starts_no_thread_and_opens_no_socket() -> None:
     assert probe()["events"] == []
 
 
-def test_the_probe_would_notice() -> None:
+def test_the_probe_detects_a_heavy_import() -> None:
     """The same probe, with an import that does all of it, finds all of it."""
     idler = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
     loud = f"import asyncio, socket, threading; socket.socket().close(); {idler}"
@@ -75,7 +75,7 @@ def test_the_probe_would_notice() -> None:
     assert "socket.__new__" in str(found["events"])
 
 
-def test_a_gateway_starts_without_what_only_some_of_its_calls_need() -> None:
+def test_a_gateway_starts_without_modules_that_only_some_calls_need() -> None:
     """A restart is as long as its imports are: tables for terminals, realtime sessions and a second database's driver come when asked."""
     found = probe(
         PROBE.replace("headrace.Router\nheadrace.completion", "import headrace.cli.app, headrace.cli.serve, headrace.gateway.worker")

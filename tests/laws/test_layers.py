@@ -1,4 +1,4 @@
-"""Imports point down. The table below is the house; `docs/architecture.md` says why."""
+"""Imports point down the layers listed below; `docs/architecture.md` says why."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def test_imports_point_down() -> None:
     assert not up, told(up)
 
 
-def test_imports_that_point_up_are_late_and_still_there() -> None:
+def test_listed_upward_imports_are_late_and_still_exist() -> None:
     late = {(i.importer, i.imported) for i in imports() if ours(i) and (i.late or i.typing)}
     assert set(UPWARD) <= late, f"no longer needed, or not late: {set(UPWARD) - late}"
 
 
-def test_late_imports_say_why() -> None:
+def test_late_imports_have_a_reason() -> None:
     silent = [i for i in imports() if i.late and not i.explained and i.importer != "headrace"]
     assert not silent, "a late import is a decision: put its reason in a comment\n" + told(silent)
 
@@ -112,18 +112,18 @@ def test_modules_form_no_cycle() -> None:
     graphlib.TopologicalSorter(graph).prepare()
 
 
-def test_nobody_imports_the_litellm_names() -> None:
+def test_no_module_imports_the_litellm_package() -> None:
     users = [i for i in imports() if i.imported.startswith("headrace.compat") and not i.importer.startswith("headrace.compat")]
     allowed = ("headrace", "headrace.gateway.callbacks")  # its operators bring loggers that were written for litellm
     assert not [i for i in users if not (i.importer in allowed and i.late)], told(users)
 
 
-def test_nobody_inside_imports_the_public_face() -> None:
+def test_no_internal_module_imports_the_public_package() -> None:
     users = [i for i in imports() if i.imported == "headrace" and layer(i.importer) < 4]
     assert not users, told(users)
 
 
-def test_packages_from_elsewhere_stay_in_their_rooms() -> None:
+def test_third_party_packages_are_imported_only_where_allowed() -> None:
     def allowed(found: Import) -> set[str]:
         return PACKAGES.get(room(found.importer).split(".")[0], PACKAGES[""])
 
@@ -132,7 +132,7 @@ def test_packages_from_elsewhere_stay_in_their_rooms() -> None:
     assert not astray, told(astray)
 
 
-def test_packages_from_elsewhere_are_declared() -> None:
+def test_third_party_packages_are_declared() -> None:
     project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
     declared = " ".join([*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)])
     used = {name.replace("_", "-") for names in PACKAGES.values() for name in names}
@@ -147,7 +147,7 @@ def test_no_io_below_the_runtime() -> None:
     assert not broken, told(broken)
 
 
-def test_clock_chance_and_environment_come_in_as_arguments() -> None:
+def test_clock_randomness_and_environment_are_arguments() -> None:
     """Values and pure rooms ask for none of them, so that their tests are tables."""
     outside = {"time", "random", "secrets", "uuid", "os"}
     broken = [i for i in imports() if layer(i.importer) <= 1 and i.imported.split(".")[0] in outside]

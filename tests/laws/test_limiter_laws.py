@@ -1,4 +1,4 @@
-"""What holds of the limiter whatever comes: P1 to P8 and P10 of its design, on a virtual clock."""
+"""Invariants of the limiter (P1 to P8 and P10 of its design), as property tests on a virtual clock."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def visited(callers: list[Call], profile: Profile, deployments: int = 2) -> Crow
 @example(DENSE, Profile(accounting="settle"))
 @example(DENSE, Profile(accounting="post"))
 @example(DENSE, Profile(accounting="reserve", windows=(10.0,)))
-def test_no_window_of_a_deployment_ever_holds_more_than_its_limit(callers: list[Call], profile: Profile) -> None:
+def test_no_window_of_a_deployment_exceeds_its_limit(callers: list[Call], profile: Profile) -> None:
     crowd = visited(callers, profile)
     for name in ("d0", "d1"):
         grants = crowd.at(name)
@@ -74,7 +74,7 @@ def test_no_window_of_a_deployment_ever_holds_more_than_its_limit(callers: list[
 
 @given(CROWDS, SHAPES)
 @example(DENSE, Profile(accounting="settle"))
-def test_no_window_of_a_scope_ever_holds_more_than_its_limit(callers: list[Call], profile: Profile) -> None:
+def test_no_window_of_a_scope_exceeds_its_limit(callers: list[Call], profile: Profile) -> None:
     crowd = visited(callers, profile)
     for name, limits in SCOPES.items():
         grants = crowd.at(scope=name)
@@ -86,7 +86,7 @@ def test_no_window_of_a_scope_ever_holds_more_than_its_limit(callers: list[Call]
 
 
 @given(CROWDS, st.integers(1, 4))
-def test_never_more_are_in_flight_than_may_be(callers: list[Call], amount: int) -> None:
+def test_calls_in_flight_never_exceed_their_limit(callers: list[Call], amount: int) -> None:
     crowd = Crowd(limiter_of(Limit(Unit.IN_FLIGHT, amount, 0.0)))
     crowd.come([Call(**{**vars(call), "scopes": ()}) for call in callers])
     crowd.world.run()
@@ -94,7 +94,7 @@ def test_never_more_are_in_flight_than_may_be(callers: list[Call], amount: int) 
 
 
 @given(st.lists(calls(scopes=()), max_size=40), st.lists(st.tuples(st.integers(0, 120), st.sampled_from((20.0, 90.0, 4000.0))), max_size=3))
-def test_a_clock_that_leaps_forward_lets_nobody_through_too_soon(callers: list[Call], leaps: list[tuple[int, float]]) -> None:
+def test_a_clock_that_jumps_forward_admits_no_call_too_early(callers: list[Call], leaps: list[tuple[int, float]]) -> None:
     crowd = Crowd(limiter_of(RPM, TPM))
     crowd.come(callers)
     for at, seconds in leaps:
@@ -107,7 +107,7 @@ def test_a_clock_that_leaps_forward_lets_nobody_through_too_soon(callers: list[C
 
 
 @given(st.lists(st.tuples(st.floats(-5, 30), st.integers(1, 500)), min_size=1, max_size=60))
-def test_moments_that_come_out_of_order_let_nobody_through_too_soon(steps: list[tuple[float, int]]) -> None:
+def test_times_out_of_order_admit_no_call_too_early(steps: list[tuple[float, int]]) -> None:
     """Threads read the clock before they get the lock: a moment may be earlier than one already seen."""
     limiter, now, latest, passed = limiter_of(RPM, TPM), 100.0, 100.0, []
     for step, tokens in steps:
@@ -128,7 +128,7 @@ def test_moments_that_come_out_of_order_let_nobody_through_too_soon(steps: list[
 
 
 @given(st.lists(calls(scopes=(), leaves=None), min_size=2, max_size=60))
-def test_a_flow_runs_no_further_ahead_than_its_tolerance(callers: list[Call]) -> None:
+def test_a_token_bucket_exceeds_its_rate_by_no_more_than_its_tolerance(callers: list[Call]) -> None:
     rpm, tpm = Limit(Unit.REQUESTS, 120, 60.0), Limit(Unit.TOKENS, 6_000, 60.0)
     crowd = Crowd(limiter_of(rpm, tpm, profile=Profile(confidence="documented")))
     crowd.come([Call(**{**vars(call), "ending": "unknown", "at": call.at / 4}) for call in callers])
@@ -146,7 +146,7 @@ def test_a_flow_runs_no_further_ahead_than_its_tolerance(callers: list[Call]) ->
 
 
 @given(CROWDS, SHAPES)
-def test_the_books_hold_what_was_let_through_and_nothing_else(callers: list[Call], profile: Profile) -> None:
+def test_the_accounting_holds_exactly_what_was_admitted(callers: list[Call], profile: Profile) -> None:
     assume(profile.accounting != "post")
     crowd = visited(callers, profile)
     now = crowd.world.now()
@@ -163,7 +163,7 @@ def test_the_books_hold_what_was_let_through_and_nothing_else(callers: list[Call
 
 
 @given(CROWDS, SHAPES)
-def test_a_limiter_left_alone_is_as_new(callers: list[Call], profile: Profile) -> None:
+def test_an_idle_limiter_returns_to_its_initial_state(callers: list[Call], profile: Profile) -> None:
     """P7 as well: whoever left, at whatever moment, has left nothing behind."""
     crowd = visited(callers, profile)
     crowd.world.jump(200.0)
@@ -180,7 +180,7 @@ def test_a_limiter_left_alone_is_as_new(callers: list[Call], profile: Profile) -
 
 
 @given(st.sampled_from(tuple(SCOPES)), st.integers(1, 3))
-def test_a_call_that_one_scope_holds_back_takes_nothing_anywhere(shut: str, others: int) -> None:
+def test_a_call_held_back_by_one_scope_reserves_nothing_elsewhere(shut: str, others: int) -> None:
     limiter = limiter_of(RPM, TPM)
     for name in SCOPES:
         limiter.add_scope(name, [Limit(Unit.REQUESTS, 1 if name == shut else 9, 30.0, name)])
@@ -230,7 +230,7 @@ def watched(crowd: Crowd, until: float) -> list[tuple[float, Call]]:
 
 
 @given(CROWDS, SHAPES)
-def test_nobody_waits_while_a_deployment_has_room(callers: list[Call], profile: Profile) -> None:
+def test_no_call_waits_while_a_deployment_has_room(callers: list[Call], profile: Profile) -> None:
     limiter = limiter_of(RPM, TPM, deployments=2, profile=profile)
     for name, limits in SCOPES.items():
         limiter.add_scope(name, limits)
@@ -246,7 +246,7 @@ def test_a_call_whose_moment_had_come_was_looked_at_a_rounding_too_early_and_wai
     assert watched(crowd, 300.0) == []
 
 
-def test_what_was_kept_for_interactive_calls_is_let_out_once_none_has_come_for_a_minute() -> None:
+def test_room_reserved_for_interactive_calls_is_released_after_a_minute_without_any() -> None:
     """Symptom: a call waited on for the room that was kept free, though nothing was to be kept any more."""
     crowd = Crowd(limiter_of(RPM, TPM, deployments=2))
     crowd.come([Call(0.0, prompt=number, most=0, output=0, priority=0, lasts=0.0) for number in range(8)])
@@ -256,7 +256,7 @@ def test_what_was_kept_for_interactive_calls_is_let_out_once_none_has_come_for_a
     assert watched(crowd, 150.0) == []
 
 
-def test_whoever_comes_into_view_because_another_leaves_is_let_in_at_once() -> None:
+def test_a_call_that_becomes_eligible_because_another_leaves_is_admitted_at_once() -> None:
     crowd = Crowd(limiter_of(TPM, settings=LimiterSettings(look_ahead=2)))
     crowd.come([Call(0.0, prompt=1_500, most=0)])
     crowd.come([Call(1.0, prompt=1_900, most=0, leaves=leaves) for leaves in (None, 49.0)])
@@ -266,7 +266,7 @@ def test_whoever_comes_into_view_because_another_leaves_is_let_in_at_once() -> N
     crowd.world.close()
 
 
-def test_room_that_comes_just_after_a_look_at_a_long_line_is_not_forgotten() -> None:
+def test_room_that_appears_just_after_a_long_queue_was_examined_is_used() -> None:
     """A long line is looked at a hundred times a second at most; what comes in between is found at the next look, and no later."""
     quick = LimiterSettings(look_ahead=2)
     crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 2_000, 120.0), profile=Profile(accounting="settle"), settings=quick))
@@ -279,7 +279,7 @@ def test_room_that_comes_just_after_a_look_at_a_long_line_is_not_forgotten() -> 
     crowd.world.close()
 
 
-def test_an_interactive_call_is_let_in_past_a_line_whose_deployments_are_shut_to_it() -> None:
+def test_an_interactive_call_passes_a_queue_that_waits_for_other_deployments() -> None:
     crowd = Crowd(limiter_of(Limit(Unit.REQUESTS, 60, 60.0), profile=Profile(confidence="documented")))
     crowd.come([*[Call(0.0, prompt=number) for number in range(20)], Call(0.1, priority=0)])
     crowd.world.run(until=0.5)
@@ -288,7 +288,7 @@ def test_an_interactive_call_is_let_in_past_a_line_whose_deployments_are_shut_to
     crowd.world.close()
 
 
-def test_a_deployment_that_opens_sooner_because_a_call_cost_less_is_looked_at_sooner() -> None:
+def test_a_deployment_with_room_sooner_because_a_call_cost_less_is_examined_sooner() -> None:
     """A hundred tokens a second: 1,010 were expected, of which 200 came back; what runs ahead by four seconds waits for the rest."""
     profile = Profile(accounting="settle", confidence="documented")
     crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 6_000, 60.0), profile=profile))
@@ -298,7 +298,7 @@ def test_a_deployment_that_opens_sooner_because_a_call_cost_less_is_looked_at_so
 
 
 @pytest.mark.parametrize("blocked", [30, 200])
-def test_calls_of_a_shut_scope_hold_nobody_else_up(blocked: int) -> None:
+def test_calls_of_a_scope_without_room_do_not_delay_others(blocked: int) -> None:
     """Symptom: a team that had used up its day stood at the head of the line, and nobody behind it was served."""
     limiter = limiter_of(Limit(Unit.REQUESTS, 60, 60.0))
     limiter.add_scope("spent", [Limit(Unit.REQUESTS, 1, 86_400.0, "a day's")])
@@ -323,7 +323,7 @@ def test_calls_of_one_tenant_with_different_scopes_do_not_wait_for_each_other() 
     crowd.world.close()
 
 
-def test_calls_that_may_only_go_to_a_shut_deployment_hold_nobody_else_up() -> None:
+def test_calls_bound_to_a_deployment_without_room_do_not_delay_others() -> None:
     limiter = limiter_of(Limit(Unit.REQUESTS, 60, 60.0), deployments=2)
     limiter.gate("d0", 5_000.0, 0.0)
     crowd = Crowd(limiter)
@@ -336,7 +336,7 @@ def test_calls_that_may_only_go_to_a_shut_deployment_hold_nobody_else_up() -> No
     crowd.world.close()
 
 
-def test_a_limit_that_is_raised_lets_those_in_who_waited_for_it() -> None:
+def test_raising_a_limit_admits_the_calls_that_waited_for_it() -> None:
     limiter = limiter_of(Limit(Unit.REQUESTS, 600, 60.0))
     limiter.add_scope("key", [Limit(Unit.REQUESTS, 1, 3600.0, "key")])
     crowd = Crowd(limiter)
@@ -353,7 +353,7 @@ def test_a_limit_that_is_raised_lets_those_in_who_waited_for_it() -> None:
 
 @settings(max_examples=8)
 @given(st.integers(0, 80), st.integers(1_000, 1_990))
-def test_a_large_call_is_served_however_many_small_ones_come(before: int, size: int) -> None:
+def test_a_large_call_is_not_starved_by_small_ones(before: int, size: int) -> None:
     crowd = Crowd(limiter_of(TPM))
     small = [Call(number / 4, prompt=20, most=0, output=0, tenant=f"t{number % 7}", lasts=0.0) for number in range(4 * 300)]
     crowd.come([*small, Call(before / 4 + 0.1, prompt=size, most=0, output=0, tenant="large")])
@@ -363,7 +363,7 @@ def test_a_large_call_is_served_however_many_small_ones_come(before: int, size: 
     assert large.waited <= 180.0
 
 
-def test_nobody_is_passed_by_more_than_the_most() -> None:
+def test_no_call_is_overtaken_more_often_than_allowed() -> None:
     quick = LimiterSettings(most_bypassed=8)
     crowd = Crowd(limiter_of(TPM, settings=quick))
     crowd.come([Call(0.0, prompt=1_500, tenant="first"), Call(0.5, prompt=1_990, most=0, output=0, tenant="large")])
@@ -375,7 +375,7 @@ def test_nobody_is_passed_by_more_than_the_most() -> None:
 
 @settings(max_examples=8)
 @given(st.lists(st.sampled_from((1.0, 2.0, 5.0)), min_size=2, max_size=4), st.sampled_from((1, 40)))
-def test_tenants_who_always_want_more_get_shares_by_weight(weights: list[float], factor: int) -> None:
+def test_saturating_tenants_get_shares_by_weight(weights: list[float], factor: int) -> None:
     """The first tenant's calls may be many times larger than the others'."""
     crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 10_000, 60.0)))
     for number, weight in enumerate(weights):
@@ -388,7 +388,7 @@ def test_tenants_who_always_want_more_get_shares_by_weight(weights: list[float],
     assert max(served) - min(served) <= 2 * largest + 24 * largest * (factor > 1)
 
 
-def test_a_tenant_of_large_calls_is_served_fewer_of_them() -> None:
+def test_a_tenant_with_large_calls_gets_fewer_of_them() -> None:
     crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 60_000, 60.0)))
     for tenant, size in (("large", 1_600), ("small", 20)):
         crowd.come([Call(n / 1e4, prompt=size, most=0, output=0, tenant=tenant, lasts=0.0) for n in range(400)])
@@ -403,7 +403,7 @@ def served_cost(crowd: Crowd, tenant: str) -> float:
     return sum(grant.call.prompt + grant.call.most + 600 for grant in crowd.grants if grant.call.tenant == tenant)
 
 
-def test_turns_of_one_class_say_nothing_of_another() -> None:
+def test_turns_in_one_priority_class_do_not_affect_another() -> None:
     """Symptom: after a busy hour of interactive calls a new tenant of batch calls was served only when the old one had finished."""
     crowd = Crowd(limiter_of(Limit(Unit.REQUESTS, 60, 60.0)))
     crowd.come([Call(number * 1.25, prompt=number, tenant="chat", priority=0, lasts=0.1) for number in range(400)])
@@ -417,7 +417,7 @@ def test_turns_of_one_class_say_nothing_of_another() -> None:
 
 
 @given(st.lists(calls(scopes=(), leaves=None, ending="served"), min_size=2, max_size=40))
-def test_a_higher_class_is_never_served_after_a_lower_one_it_could_have_replaced(callers: list[Call]) -> None:
+def test_a_higher_priority_is_never_served_after_a_lower_one_it_could_have_replaced(callers: list[Call]) -> None:
     crowd = Crowd(limiter_of(Limit(Unit.REQUESTS, 6, 60.0)))
     crowd.come([Call(**{**vars(call), "at": call.at / 8, "prompt": 10, "most": 10, "output": 5, "priority": number % 3})
                 for number, call in enumerate(callers)])  # fmt: skip
@@ -485,7 +485,7 @@ def closed(step: Coroutine[Any, Any, Reservation]) -> None:
 @pytest.mark.parametrize("point", range(6))
 @pytest.mark.parametrize("leave", [interrupted, closed])
 @pytest.mark.parametrize("granted", [False, True])
-def test_a_caller_who_leaves_at_any_await_leaves_nothing_behind(
+def test_cancellation_at_any_await_leaves_nothing_behind(
     leave: Callable[[Coroutine[Any, Any, Reservation]], None], point: int, granted: bool
 ) -> None:
     limiter, clock = limiter_of(Limit(Unit.REQUESTS, 1, 60.0, "rpm")), HandClock()
@@ -510,7 +510,7 @@ def test_a_caller_who_leaves_at_any_await_leaves_nothing_behind(
 
 
 @given(CROWDS, st.data())
-def test_whoever_is_left_is_served_whatever_others_do(callers: list[Call], data: st.DataObject) -> None:
+def test_remaining_calls_are_served_whichever_others_are_cancelled(callers: list[Call], data: st.DataObject) -> None:
     """No one who leaves takes the keeping of time along."""
     crowd = visited(callers, Profile())
     stayed = [call for call in callers if call.leaves is None]
@@ -519,7 +519,7 @@ def test_whoever_is_left_is_served_whatever_others_do(callers: list[Call], data:
     assert all(isinstance(error, NeverFits) for _, _, error in crowd.errors)
 
 
-def test_whoever_keeps_the_time_hands_it_over_though_he_leaves_just_after_a_look() -> None:
+def test_the_timekeeping_call_hands_over_when_cancelled_just_after_a_look() -> None:
     crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 2_000, 120.0), settings=LimiterSettings(look_ahead=2)))
     crowd.come([Call(0.0, prompt=1_900, most=0, lasts=5.0)])
     crowd.come([Call(1.0, prompt=400 + number, most=0, leaves=4.001 if number == 0 else None) for number in range(5)])
@@ -532,7 +532,7 @@ def test_whoever_keeps_the_time_hands_it_over_though_he_leaves_just_after_a_look
 
 
 @given(st.lists(calls(scopes=(), leaves=None, ending="unknown", tenant="a", priority=1), max_size=20), st.integers(0, 400))
-def test_what_is_foretold_to_one_before_an_empty_line_comes_true(callers: list[Call], size: int) -> None:
+def test_the_wait_predicted_with_an_empty_queue_is_exact(callers: list[Call], size: int) -> None:
     crowd = Crowd(limiter_of(RPM, TPM, deployments=2, profile=Profile(confidence="documented")))
     crowd.come(callers)
     crowd.world.run()
@@ -547,7 +547,7 @@ def test_what_is_foretold_to_one_before_an_empty_line_comes_true(callers: list[C
 
 
 @given(st.lists(calls(scopes=()), max_size=30), st.integers(0, 600), st.floats(0, 90))
-def test_nobody_waits_longer_than_he_would(callers: list[Call], at: int, patience: float) -> None:
+def test_no_call_waits_past_its_deadline(callers: list[Call], at: int, patience: float) -> None:
     crowd = Crowd(limiter_of(RPM, TPM))
     hasty = Call(at / 5, prompt=100, tenant="hasty", max_wait=patience)
     crowd.come([*callers, hasty])
@@ -572,7 +572,7 @@ def test_a_call_that_would_fit_at_its_deadline_is_served(patience: float) -> Non
         assert error.retry_after == pytest.approx(59.0 + SPREAD)
 
 
-def test_whoever_may_not_wait_is_served_past_a_line_that_waits_for_something_else() -> None:
+def test_a_call_that_may_not_wait_passes_a_queue_that_waits_for_something_else() -> None:
     """Symptom: max_wait=0 was refused whenever anybody waited, also where there was room."""
     limiter = limiter_of(Limit(Unit.REQUESTS, 600, 60.0))
     limiter.add_scope("spent", [Limit(Unit.REQUESTS, 1, 3600.0, "spent")])
@@ -583,7 +583,7 @@ def test_whoever_may_not_wait_is_served_past_a_line_that_waits_for_something_els
     crowd.world.close()
 
 
-def test_a_call_that_fits_at_the_very_moment_of_its_deadline_is_served_whoever_keeps_the_time() -> None:
+def test_a_call_that_fits_exactly_at_its_deadline_is_served_whichever_call_keeps_the_time() -> None:
     crowd = Crowd(limiter_of(Limit(Unit.REQUESTS, 2, 60.0), profile=Profile(confidence="documented")))
     first = 60.0 + SPREAD
     crowd.come([Call(0.0), Call(0.0, prompt=1), Call(1.0, prompt=2, max_wait=first - 1.0), Call(2.0, prompt=3, max_wait=first - 2.0)])
@@ -595,7 +595,7 @@ def test_a_call_that_fits_at_the_very_moment_of_its_deadline_is_served_whoever_k
 
 
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(0, 900)), min_size=1, max_size=60), st.integers(1, 8_000))
-def test_a_budget_is_never_passed_and_never_refuses_what_it_has(bills: list[tuple[int, int]], budget: int) -> None:
+def test_a_budget_is_never_exceeded_and_never_refuses_what_it_has_left(bills: list[tuple[int, int]], budget: int) -> None:
     """Nano-dollars, a thousandth of a millionth: the sum of what was spent and of what running calls may spend stays within."""
     limiter = limiter_of(Limit(Unit.REQUESTS, 100_000, 60.0))
     limiter.add_scope("budget", [Limit(Unit.MONEY, budget, 2_592_000.0, "budget")])
@@ -610,7 +610,7 @@ def test_a_budget_is_never_passed_and_never_refuses_what_it_has(bills: list[tupl
         assert committed + call.money > budget
 
 
-def test_a_thousand_concurrent_calls_spend_a_budget_to_the_last_call_and_no_further() -> None:
+def test_a_thousand_concurrent_calls_spend_a_budget_to_the_last_call() -> None:
     limiter = limiter_of(Limit(Unit.REQUESTS, 10_000_000, 60.0))
     limiter.add_scope("budget", [Limit(Unit.MONEY, 10_000_000_000, 2_592_000.0, "budget")])
     crowd = Crowd(limiter)
@@ -628,7 +628,7 @@ def test_a_thousand_concurrent_calls_spend_a_budget_to_the_last_call_and_no_furt
 
 
 @given(st.lists(calls(scopes=(), leaves=None, ending="served"), min_size=1, max_size=30), st.floats(0, 100), st.floats(0.1, 50))
-def test_siblings_obey_a_gate(callers: list[Call], at: float, seconds: float) -> None:
+def test_deployments_of_one_account_obey_its_gate(callers: list[Call], at: float, seconds: float) -> None:
     """A Retry-After holds every deployment of the account, in every group."""
     limiter = Limiter()
     for name in ("a", "b"):

@@ -1,4 +1,4 @@
-"""What `import headrace` offers: one list of names, the same for people, type checkers and `from headrace import *`."""
+"""The public names of `headrace`: the same list for `dir()`, type checkers and `from headrace import *`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def stub() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", PROMISED)
-def test_promised_names_are_there(name: str) -> None:
+def test_promised_names_exist(name: str) -> None:
     assert name in headrace.__all__
     assert getattr(headrace, name) is not None
 
 
 @pytest.mark.parametrize("name", headrace.__all__)
-def test_a_public_name_is_the_one_type_checkers_see(name: str) -> None:
+def test_a_public_name_is_the_object_that_type_checkers_see(name: str) -> None:
     assert getattr(headrace, name) is getattr(import_module(stub()[name]), name)
 
 
@@ -45,7 +45,7 @@ def test_every_exception_is_public() -> None:
     assert {name for name in raised if not name.startswith("_")} <= set(headrace.__all__)
 
 
-def test_star_import_and_dir_tell_the_same() -> None:
+def test_star_import_and_dir_agree() -> None:
     namespace: dict[str, object] = {}
     exec("from headrace import *", namespace)
     assert set(headrace.__all__) <= namespace.keys()
@@ -61,12 +61,12 @@ def test_every_call_has_an_async_twin_with_the_same_parameters(name: str) -> Non
         assert list(inspect.signature(blocking).parameters) == list(inspect.signature(suspending).parameters)
 
 
-def test_an_unknown_name_is_an_attribute_error_that_says_so() -> None:
+def test_an_unknown_name_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'headrace' has no attribute 'complete'"):
         _ = headrace.complete
 
 
-def test_the_version_is_the_distribution_s() -> None:
+def test_the_version_is_the_distributions() -> None:
     from importlib.metadata import version
 
     assert headrace.__version__ == version("headrace")
@@ -76,7 +76,7 @@ def test_the_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
 
 
-def test_a_public_name_is_what_it_is_whatever_was_imported_before() -> None:
+def test_a_public_name_does_not_depend_on_import_order() -> None:
     """`import headrace.x` binds `headrace.x` to that module: a public object of the same name must come out all the same."""
     probe = "import sys, headrace; from importlib import import_module\nfor name in sys.argv[1:]: import_module(name)\n"
     probe += "print([n for n in headrace.__all__ if type(getattr(headrace, n)).__name__ == 'module'])"

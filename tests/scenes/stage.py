@@ -1,4 +1,4 @@
-"""A stage for the shipped router: simulated providers in virtual time, and a record of what became of every call."""
+"""Runs the shipped Router against simulated providers in virtual time, and records the outcome of every call."""
 
 from __future__ import annotations
 

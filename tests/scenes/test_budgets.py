@@ -1,4 +1,4 @@
-"""Money as a limit: the shipped router with prices and budgets, in virtual time."""
+"""Budgets and prices: the shipped Router in virtual time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def spent(stage: Stage, name: str = "a") -> float:
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": True, "stream_options": {"include_usage": True}}], ids=["whole", "streamed"])
-def test_a_thousand_calls_at_once_do_not_pass_a_budget_nor_stop_short_of_it(options: dict[str, Any]) -> None:
+def test_a_thousand_concurrent_calls_use_up_a_budget_without_exceeding_it(options: dict[str, Any]) -> None:
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", max_budget=0.25, **PRICES))
     stage.send(1_000, **options)
@@ -35,7 +35,7 @@ def test_a_thousand_calls_at_once_do_not_pass_a_budget_nor_stop_short_of_it(opti
 @pytest.mark.parametrize(
     "text", ["Tell me of mills. " * 10, "磨坊的水流. " * 10, "0x5f3759df " * 10], ids=["words", "other letters", "numbers"]
 )
-def test_calls_at_once_do_not_pass_a_budget_whose_prompts_are_all_that_costs(text: str) -> None:
+def test_concurrent_calls_do_not_exceed_a_budget_when_only_prompts_cost(text: str) -> None:
     """What prompts may cost is set aside for those under way, whatever they are made of; what they did not cost is there for others."""
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", max_budget=0.01, input_cost_per_token=PROMPT_PRICE, output_cost_per_token=0.0))
@@ -46,7 +46,7 @@ def test_calls_at_once_do_not_pass_a_budget_whose_prompts_are_all_that_costs(tex
     assert stage.failed()
 
 
-def test_nobody_is_refused_while_money_set_aside_may_come_back() -> None:
+def test_no_call_is_refused_while_reserved_money_may_be_released() -> None:
     stage = Stage(provider("a", ttft=5.0))
     stage.open(stage.deployment("a", max_budget=3 * MOST, **PRICES))
     stage.send(4)
@@ -56,7 +56,7 @@ def test_nobody_is_refused_while_money_set_aside_may_come_back() -> None:
     assert stage.failed() == []
 
 
-def test_a_budget_is_there_again_when_its_time_is_over() -> None:
+def test_a_budget_is_reset_after_its_period() -> None:
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", max_budget=1.2 * MOST, budget_duration="1h", **PRICES))
     stage.send(3)
@@ -70,7 +70,7 @@ def test_a_budget_is_there_again_when_its_time_is_over() -> None:
     assert len(stage.failed()) == 2
 
 
-def test_a_spent_budget_sends_calls_to_the_deployment_that_has_money_left() -> None:
+def test_when_a_budget_is_spent_calls_go_to_a_deployment_with_budget_left() -> None:
     stage = Stage(provider("a"), provider("b"))
     stage.open(stage.deployment("a", max_budget=0.01, **PRICES), stage.deployment("b", **PRICES))
     stage.send(60)
@@ -80,7 +80,7 @@ def test_a_spent_budget_sends_calls_to_the_deployment_that_has_money_left() -> N
     assert stage.by("b") > 40
 
 
-def test_the_message_says_what_is_spent_and_names_no_secret() -> None:
+def test_the_error_says_what_was_spent_and_contains_no_secret() -> None:
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", max_budget=1.2 * MOST, **PRICES))
     stage.send(5)
@@ -90,7 +90,7 @@ def test_the_message_says_what_is_spent_and_names_no_secret() -> None:
     assert "sk-a" not in message
 
 
-def test_a_deployment_limited_by_the_day_goes_on_after_its_first_ten_seconds() -> None:
+def test_a_deployment_with_a_daily_limit_continues_after_its_first_ten_seconds() -> None:
     """What a day allows is not paced, and growing the pace of an unknown provider stumbled over that."""
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", rpd=1000))

@@ -1,4 +1,4 @@
-"""A small storm over real sockets: providers reset, cut off and hang, callers leave. `python -m benchmarks.chaos` is the large one."""
+"""Fault injection over real sockets: providers reset, cut off and hang, callers cancel. `python -m benchmarks.chaos` is larger."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROUGH = Weather(resets=0.08, cuts=0.08, hangs=0.02, leavers=0.15)
 
 
 @pytest.mark.parametrize("threads", [False, True], ids=["async", "sync"])
-def test_nothing_is_left_of_a_storm(threads: bool) -> None:
+def test_nothing_leaks_under_faults(threads: bool) -> None:
     damage = storm(300, at_once=24, weather=ROUGH, threads=threads)
     assert damage.calls == 300, "every call is accounted for"
     assert set(damage.outcomes) >= {"answered", "streamed", "left"}
@@ -19,7 +19,7 @@ def test_nothing_is_left_of_a_storm(threads: bool) -> None:
     assert damage.false_ends == 0
 
 
-def test_a_leak_is_no_sound_end() -> None:
+def test_a_leak_is_reported() -> None:
     whole = Damage(left={"reservations": 0})
     whole.outcomes.update(answered=2)
     assert sound(whole, 2)

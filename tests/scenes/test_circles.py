@@ -1,5 +1,5 @@
-"""What failed on the way is gone with its call: an error in a circle would keep every frame that it came through, its callers' among
-them, until the collector looks, and with them streams that somebody let go of.
+"""An error must not outlive its call: in a reference cycle it would keep every frame of its traceback, and the streams in them, alive
+until the garbage collector runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a Router tells: the hook, the log, the decision record."""
+"""What a Router reports: events, log records and decision records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.limits import Used
 from headrace.routing.events import Event
 
 
-def test_each_call_is_told_of_when_it_queues_is_sent_and_is_settled() -> None:
+def test_a_call_emits_events_when_queued_sent_and_settled() -> None:
     told: list[Event] = []
     stage = Stage(provider("a", rpm=60))
     stage.open(stage.deployment("a", rpm=6), on_event=told.append)
@@ -33,7 +33,7 @@ def test_each_call_is_told_of_when_it_queues_is_sent_and_is_settled() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_the_record_says_in_the_end_what_was_settled(stream: bool) -> None:
+def test_the_decision_record_has_the_settled_usage(stream: bool) -> None:
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a"))
     stage.send(stream=stream)
@@ -44,7 +44,7 @@ def test_the_record_says_in_the_end_what_was_settled(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_whoever_subscribes_can_put_the_steps_of_every_call_together(stream: bool) -> None:
+def test_a_subscriber_can_correlate_the_events_of_a_call(stream: bool) -> None:
     """Of all Routers, until it is ended; each attempt by itself, with the provider's names and its record at the end."""
     told: list[Event] = []
     end = subscribe(told.append)
@@ -72,7 +72,7 @@ def test_whoever_subscribes_can_put_the_steps_of_every_call_together(stream: boo
     assert all(event.at >= before.at for before, event in pairwise(told))
 
 
-def test_a_call_that_is_refused_in_line_is_told_of_with_its_error_and_its_wait() -> None:
+def test_a_call_refused_in_the_queue_emits_its_error_and_its_wait() -> None:
     told: list[Event] = []
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", max_parallel_requests=1), on_event=told.append, num_retries=0)
@@ -88,7 +88,7 @@ def test_a_call_that_is_refused_in_line_is_told_of_with_its_error_and_its_wait()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_call_that_its_caller_leaves_is_not_told_of_as_a_success(stream: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cancelled_call_is_not_reported_as_a_success(stream: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Symptom: the log said "ok" of calls that were cancelled."""
     told: list[Event] = []
     stage = Stage(provider("a"))
@@ -102,7 +102,7 @@ def test_a_call_that_its_caller_leaves_is_not_told_of_as_a_success(stream: bool,
     assert not caplog.records[-1].getMessage().endswith("ok")
 
 
-def test_a_failed_attempt_is_told_with_its_error() -> None:
+def test_a_failed_attempt_is_reported_with_its_error() -> None:
     told: list[Event] = []
     stage = Stage(provider("a", faults=[{"kind": "status", "status": 500}]))
     stage.open(stage.deployment("a"), on_event=told.append, num_retries=0)
@@ -112,7 +112,7 @@ def test_a_failed_attempt_is_told_with_its_error() -> None:
     assert told[-1].error is stage.log[0].error is not None
 
 
-def test_a_hook_that_fails_hurts_no_call(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_hook_does_not_fail_the_call(caplog: pytest.LogCaptureFixture) -> None:
     def broken(event: Event) -> None:
         raise ValueError("my own mistake")
 
@@ -124,7 +124,7 @@ def test_a_hook_that_fails_hurts_no_call(caplog: pytest.LogCaptureFixture) -> No
     assert "on_event failed" in caplog.text
 
 
-def test_the_log_has_the_record_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_contains_the_record_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a"))
     with caplog.at_level(logging.DEBUG, logger="headrace"):
@@ -140,7 +140,7 @@ def test_a_hook_that_cannot_be_called_is_refused() -> None:
         Router([{"model_name": "m", "litellm_params": {"model": "openai/m", "api_key": "k"}}], on_event="print")  # type: ignore[arg-type]
 
 
-def test_two_gateways_of_one_hook_are_not_both_deaf_when_one_of_them_ends() -> None:
+def test_a_hook_subscribed_twice_gets_events_until_both_subscriptions_end() -> None:
     """A hook given twice is ended as often as it was given, however often one of them ends it."""
     told: list[Event] = []
 

@@ -1,4 +1,4 @@
-"""Providers that fail, and what callers notice of it."""
+"""Failing providers: what callers see, and what the Router does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.scenes.stage import Stage, provider
 from headrace.errors import AuthenticationError, HeadraceError, InternalServerError
 
 
-def test_a_dying_provider_is_left_and_revisited() -> None:
+def test_a_failing_provider_is_avoided_and_used_again_after_its_cooldown() -> None:
     """Calls move to the survivor within one failure, and return after the cooldown."""
     stage = Stage(provider("a"), provider("b"))
     stage.open(stage.deployment("a"), stage.deployment("b"))
@@ -33,7 +33,7 @@ def test_one_bad_key_among_three_is_routed_around() -> None:
     assert stage.providers.stats()["locked"]["statuses"].get("401", 0) <= 10
 
 
-def test_a_single_deployment_is_tried_again_then_told() -> None:
+def test_a_single_deployment_is_retried_before_the_caller_gets_the_error() -> None:
     stage = Stage(provider("a", faults=({"kind": "status", "status": 500},)))
     stage.open(stage.deployment("a"), num_retries=2)
     stage.send()
@@ -43,7 +43,7 @@ def test_a_single_deployment_is_tried_again_then_told() -> None:
     assert stage.providers.stats()["a"]["requests"] == 3
 
 
-def test_a_refused_key_is_not_tried_again() -> None:
+def test_a_rejected_key_is_not_retried() -> None:
     stage = Stage(provider("a", api_keys=("another",)))
     stage.open(stage.deployment("a"))
     stage.send()
@@ -52,7 +52,7 @@ def test_a_refused_key_is_not_tried_again() -> None:
     assert stage.providers.stats()["a"]["requests"] == 1
 
 
-def test_random_failures_are_absorbed() -> None:
+def test_random_failures_are_hidden_from_callers() -> None:
     """Three deployments, each failing three calls in ten: retries elsewhere hide nearly all of it."""
     faults = ({"kind": "status", "status": 500, "probability": 0.3},)
     stage = Stage(*(provider(name, faults=faults) for name in "abc"))
@@ -63,7 +63,7 @@ def test_random_failures_are_absorbed() -> None:
     assert stage.idle()
 
 
-def test_a_fallback_chain_is_walked_to_its_end() -> None:
+def test_a_fallback_chain_is_followed_to_its_end() -> None:
     dead = ({"kind": "status", "status": 503},)
     stage = Stage(provider("a", faults=dead), provider("b", faults=dead), provider("c"))
     stage.open(
@@ -89,7 +89,7 @@ def test_a_stream_that_fails_before_its_first_token_goes_elsewhere() -> None:
     assert stage.idle()
 
 
-def test_callers_who_leave_free_everything_they_held() -> None:
+def test_a_cancelled_call_frees_everything_it_held() -> None:
     """A tenth of the callers go away at a random moment: queued, waiting for a reply, or reading a stream."""
     stage = Stage(provider("a", rpm=120, enforcer="sliding"), provider("b", rpm=60, enforcer="sliding"))
     stage.open(stage.deployment("a", rpm=120), stage.deployment("b", rpm=60))
@@ -104,7 +104,7 @@ def test_callers_who_leave_free_everything_they_held() -> None:
 
 
 @pytest.mark.parametrize("kind", ["hang", "reset", "cut"])
-def test_every_ending_of_a_stream_is_settled(kind: str) -> None:
+def test_every_way_a_stream_can_end_is_settled(kind: str) -> None:
     stage = Stage(provider("a", faults=({"kind": "cut", "after": 5, "every": 2},)))
     stage.open(stage.deployment("a", tpm=1_000_000), num_retries=0)
     stage.offer(rate=2, until=20, stream=True)
@@ -113,7 +113,7 @@ def test_every_ending_of_a_stream_is_settled(kind: str) -> None:
     assert stage.idle()
 
 
-def test_a_call_that_failed_keeps_its_place_in_the_line() -> None:
+def test_a_failed_call_keeps_its_place_in_the_queue() -> None:
     """Symptom: calls that a failing deployment had refused in the first second were answered after everybody else."""
     stage = Stage(provider("a", rpm=60, enforcer="sliding"), provider("dead", faults=({"kind": "status", "status": 500},)))
     stage.open(stage.deployment("a", rpm=60), stage.deployment("dead", rpm=60, weight=1), cooldown_time=300)
@@ -126,7 +126,7 @@ def test_a_call_that_failed_keeps_its_place_in_the_line() -> None:
     assert all(served.done <= others[len(others) // 2] for served in rerouted)
 
 
-def test_a_stream_that_is_over_at_once_is_settled() -> None:
+def test_a_stream_that_ends_at_once_is_settled() -> None:
     stage = Stage(provider("a", output_tokens=1.0, gap=0.0, ttft=0.0))
     stage.open(stage.deployment("a", tpm=100_000))
     stage.send(20, stream=True, max_tokens=1)

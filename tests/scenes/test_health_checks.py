@@ -1,4 +1,4 @@
-"""Active health checks: deployments are asked from time to time, so that no caller has to find out. The shipped router in virtual time."""
+"""Background health checks find failing deployments before a call does. The shipped Router in virtual time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def requests(stage: Stage, name: str) -> int:
     return int(stage.providers.stats()[name]["requests"])
 
 
-def test_nothing_is_asked_unless_checks_are_wanted() -> None:
+def test_there_are_no_checks_unless_enabled() -> None:
     stage = stage_of("a", "b")
     stage.send()
     stage.run()
     assert requests(stage, "a") + requests(stage, "b") == 1
 
 
-def test_nothing_is_asked_before_the_first_call_nor_after_the_router_is_closed() -> None:
+def test_checks_start_with_the_first_call_and_end_when_the_router_is_closed() -> None:
     stage = stage_of("a", "b", health_check_interval=30)
     stage.run(until=100)
     assert requests(stage, "a") == 0
@@ -42,7 +42,7 @@ def test_nothing_is_asked_before_the_first_call_nor_after_the_router_is_closed()
     assert stage.idle()
 
 
-def test_a_deployment_that_dies_unasked_is_found_out_by_a_check_and_by_no_caller() -> None:
+def test_a_check_finds_a_failing_deployment_before_any_call_does() -> None:
     told: list[Event] = []
     stage = stage_of("a", "b", health_check_interval=10, on_event=told.append)
     stage.send()
@@ -64,7 +64,7 @@ def test_a_deployment_that_dies_unasked_is_found_out_by_a_check_and_by_no_caller
     stage.router.close()
 
 
-def test_where_all_fail_their_checks_all_are_asked_all_the_same() -> None:
+def test_if_all_deployments_fail_their_checks_all_are_still_called() -> None:
     """A panic: checks may be wrong, and nobody else is there."""
     stage = stage_of("a", "b", health_check_interval=10, disable_cooldowns=True)
     stage.send()
@@ -79,7 +79,7 @@ def test_where_all_fail_their_checks_all_are_asked_all_the_same() -> None:
     stage.router.close()
 
 
-def test_the_word_of_a_check_grows_old() -> None:
+def test_the_result_of_a_check_expires() -> None:
     stage = stage_of("a", "b", health_check_interval=1_000, health_check_staleness_threshold=50, disable_cooldowns=True)
     stage.providers.control(provider="a", dies={"kind": "status", "status": 503})
     stage.send(0)
@@ -108,7 +108,7 @@ def test_checks_may_only_report(routes: bool) -> None:
     stage.router.close()
 
 
-def test_a_check_that_times_out_may_say_nothing() -> None:
+def test_a_check_that_times_out_can_be_ignored() -> None:
     for forgiving in (True, False):
         stage = stage_of("a", "b", health_check_interval=1_000, health_check_ignore_transient_errors=forgiving)
         stage.providers.control(provider="a", dies={"kind": "hang"})
@@ -117,7 +117,7 @@ def test_a_check_that_times_out_may_say_nothing() -> None:
         stage.router.close()
 
 
-def test_a_deployment_without_room_is_busy_and_not_sick() -> None:
+def test_a_deployment_without_room_is_not_unhealthy() -> None:
     stage = Stage(provider("a"), provider("b"))
     stage.open(stage.deployment("a", rpm=1), stage.deployment("b"), health_check_interval=1_000)
     stage.world.complete(stage.router.ahealth_check())
@@ -127,7 +127,7 @@ def test_a_deployment_without_room_is_busy_and_not_sick() -> None:
     stage.router.close()
 
 
-def test_only_the_groups_that_are_named_are_checked_and_none_that_is_excused() -> None:
+def test_only_named_groups_are_checked_and_no_excluded_deployment() -> None:
     stage = Stage(*(provider(name) for name in "abc"))
     excused = stage.deployment("c")
     excused["model_info"]["disable_background_health_check"] = True
@@ -139,7 +139,7 @@ def test_only_the_groups_that_are_named_are_checked_and_none_that_is_excused() -
     stage.router.close()
 
 
-def test_an_embedding_model_is_asked_for_a_vector_and_a_pattern_for_nothing() -> None:
+def test_an_embedding_model_is_checked_with_an_embedding_and_a_pattern_is_not_checked() -> None:
     stage = Stage(provider("a"), provider("b"))
     vectors = stage.deployment("a", group="vectors")
     vectors["model_info"]["mode"] = "embedding"
@@ -153,7 +153,7 @@ def test_an_embedding_model_is_asked_for_a_vector_and_a_pattern_for_nothing() ->
     assert requests(stage, "b") == 0
 
 
-def test_a_check_of_one_group_tells_of_it() -> None:
+def test_one_group_can_be_checked_on_demand() -> None:
     stage = Stage(provider("a"), provider("b", api_keys=("another",)))
     stage.open(stage.deployment("a"), stage.deployment("b", group="other"))
     found = stage.world.complete(stage.router.ahealth_check("other"))
@@ -163,7 +163,7 @@ def test_a_check_of_one_group_tells_of_it() -> None:
     assert "sk-b" not in str(found)
 
 
-def test_a_router_that_nobody_has_any_more_is_not_watched() -> None:
+def test_an_unreferenced_router_stops_its_checks() -> None:
     import gc
 
     stage = stage_of("a", "b", health_check_interval=10)
@@ -185,6 +185,6 @@ def test_a_router_that_nobody_has_any_more_is_not_watched() -> None:
         ({"health_check_interval": 5, "background_health_check_model_groups": "gpt"}, "must be a list of model group names"),
     ],
 )
-def test_wrong_settings_are_named(options: dict[str, Any], said: str) -> None:
+def test_invalid_settings_are_named(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         stage_of("a", **options)

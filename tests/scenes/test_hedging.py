@@ -1,4 +1,4 @@
-"""Hedging: a second attempt beside one that takes unusually long, within a budget. The shipped router in virtual time."""
+"""Hedging: a second, concurrent attempt for unusually slow calls, within a budget. The shipped Router in virtual time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def attempts(stage: Stage) -> int:
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": True}], ids=["whole", "streamed"])
-def test_the_slowest_in_a_hundred_come_much_sooner_for_a_few_attempts_more(options: dict[str, Any]) -> None:
+def test_hedging_shortens_the_slowest_one_percent_with_few_extra_attempts(options: dict[str, Any]) -> None:
     without, hedged = offered(None, **options), offered(0.1, **options)
     assert hedged.failed() == []
     assert slowest(hedged, 0.98) < slowest(without, 0.98) / 3
@@ -49,7 +49,7 @@ def test_the_slowest_in_a_hundred_come_much_sooner_for_a_few_attempts_more(optio
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": True}], ids=["whole", "streamed"])
-def test_whoever_loses_leaves_its_provider_and_holds_nothing(options: dict[str, Any]) -> None:
+def test_the_losing_attempt_is_cancelled_and_holds_nothing(options: dict[str, Any]) -> None:
     stage = offered(0.1, **options)
     stats = stage.providers.stats().values()
     extra = attempts(stage) - len(stage.log)
@@ -58,13 +58,13 @@ def test_whoever_loses_leaves_its_provider_and_holds_nothing(options: dict[str, 
     assert all(member.load.running == 0 for member in stage.router._fleet.members.values())
 
 
-def test_the_record_says_that_a_second_attempt_answered() -> None:
+def test_the_decision_record_says_that_the_hedge_won() -> None:
     stage = offered(0.1)
     told = [served.record["hedge"] for served in stage.log]
     assert 0 < sum(told) <= attempts(stage) - len(stage.log)
 
 
-def test_when_all_become_slow_the_budget_holds() -> None:
+def test_the_hedging_budget_holds_when_all_providers_become_slow() -> None:
     """What is usual is learned anew; until then no more than the share are begun twice."""
     late = ({"kind": "slow", "factor": 20.0, "since": 100.0},)
     stage = offered(0.05, late)
@@ -72,7 +72,7 @@ def test_when_all_become_slow_the_budget_holds() -> None:
     assert attempts(stage) - len(stage.log) <= 0.05 * len(stage.log)
 
 
-def test_nothing_is_begun_twice_without_room_elsewhere() -> None:
+def test_there_is_no_hedge_without_room_at_another_deployment() -> None:
     stage = Stage(*(provider(name, faults=TAIL) for name in "ab"))
     stage.open(stage.deployment("a"), stage.deployment("b", rpm=1), hedge=0.5)
     stage.offer(rate=2, until=120)
@@ -89,7 +89,7 @@ def test_a_group_of_one_is_not_hedged() -> None:
     assert attempts(stage) == len(stage.log)
 
 
-def test_a_second_attempt_that_fails_leaves_the_first_one_be() -> None:
+def test_a_failed_hedge_does_not_affect_the_first_attempt() -> None:
     stage = Stage(provider("a", faults=({"kind": "slow", "factor": 30.0, "since": 60.0},)), provider("b"))
     stage.open(stage.deployment("a"), stage.deployment("b"), hedge=1.0, disable_cooldowns=True)
     stage.offer(rate=1, until=59)
@@ -102,7 +102,7 @@ def test_a_second_attempt_that_fails_leaves_the_first_one_be() -> None:
     assert stage.idle()
 
 
-def test_when_both_fail_the_call_goes_on_as_any_other() -> None:
+def test_when_both_attempts_fail_the_call_is_retried_as_usual() -> None:
     dying = ({"kind": "slow", "factor": 20.0, "since": 60.0, "until": 70.0},)
     stage = Stage(*(provider(name, faults=dying) for name in "ab"))
     stage.open(stage.deployment("a"), stage.deployment("b"), hedge=1.0, timeout=3, num_retries=0, disable_cooldowns=True)
@@ -115,7 +115,7 @@ def test_when_both_fail_the_call_goes_on_as_any_other() -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("after", [0.05, 0.6, 1.5, 3.0])
-def test_a_caller_who_leaves_ends_both(after: float, stream: bool) -> None:
+def test_cancelling_the_call_cancels_both_attempts(after: float, stream: bool) -> None:
     stage = Stage(*(provider(name, faults=({"kind": "hang", "since": 60.0},)) for name in "ab"))
     stage.open(stage.deployment("a"), stage.deployment("b"), hedge=1.0)
     stage.offer(rate=1, until=59, stream=stream)
@@ -130,7 +130,7 @@ def test_a_caller_who_leaves_ends_both(after: float, stream: bool) -> None:
 
 
 @given(share=st.floats(0.01, 1.0), asked=st.lists(st.booleans(), max_size=400))
-def test_second_attempts_are_never_more_than_their_share_of_the_calls(share: float, asked: list[bool]) -> None:
+def test_hedges_never_exceed_their_share_of_the_calls(share: float, asked: list[bool]) -> None:
     hedging, second = Hedging(share), 0
     for calls, wants in enumerate(asked, 1):
         hedging.called()
@@ -138,7 +138,7 @@ def test_second_attempts_are_never_more_than_their_share_of_the_calls(share: flo
         assert second <= share * calls + 1e-6
 
 
-def test_nobody_knows_what_is_usual_before_enough_was_seen() -> None:
+def test_there_is_no_hedge_before_enough_latencies_were_measured() -> None:
     usual = Usual()
     for number in range(ENOUGH - 1):
         usual.observe(float(number))
@@ -151,13 +151,13 @@ def test_nobody_knows_what_is_usual_before_enough_was_seen() -> None:
 
 
 @pytest.mark.parametrize(("given_as", "said"), [(1.5, "hedge must be a share from 0 to 1"), ("often", "hedge must be a share")])
-def test_a_wrong_share_is_refused_by_name(given_as: Any, said: str) -> None:
+def test_an_invalid_share_is_rejected_by_name(given_as: Any, said: str) -> None:
     stage = Stage(provider("a"))
     with pytest.raises(ConfigurationError, match=said):
         stage.open(stage.deployment("a"), hedge=given_as)
 
 
-def test_a_refusal_is_no_reason_to_begin_twice() -> None:
+def test_a_failed_attempt_starts_no_hedge() -> None:
     stage = Stage(*(provider(name, faults=({"kind": "status", "status": 500},)) for name in "ab"))
     stage.open(stage.deployment("a"), stage.deployment("b"), hedge=1.0, num_retries=0)
     stage.send(30)
@@ -166,7 +166,7 @@ def test_a_refusal_is_no_reason_to_begin_twice() -> None:
     assert attempts(stage) == 30
 
 
-def test_an_answer_that_comes_in_just_as_it_is_given_up_is_thrown_away() -> None:
+def test_a_response_that_arrives_during_cancellation_is_discarded() -> None:
     """A stream would stay open: nobody holds it."""
     world = World()
     ports = Ports(

@@ -1,4 +1,4 @@
-"""Limits kept by the shipped router: nobody refused by the provider, nobody refused by us."""
+"""The shipped Router keeps limits: neither providers nor headrace refuse a call."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_short_answers_without_max_tokens_took_a_minute_and_a_half_instead_of_se
     assert stage.rejected() == 0
 
 
-def test_a_provider_that_keeps_more_than_is_written_is_found_out() -> None:
+def test_a_provider_stricter_than_configured_is_detected() -> None:
     """It counts 256 tokens for an answer without max_tokens, and 60 are written: some refusals tell, and everybody is served."""
     stage = Stage(provider("a", rpm=1000, tpm=40_000, accounting="reserve", header_style="none"))
     stage.open(stage.deployment("a", rpm=1000, tpm=40_000))
@@ -48,7 +48,7 @@ def test_a_provider_that_keeps_more_than_is_written_is_found_out() -> None:
     assert stage.rejected() <= 24
 
 
-def test_calls_that_a_busy_machine_sends_late_are_counted_from_when_they_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_sent_late_by_a_busy_machine_count_from_when_they_were_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """600 calls begun at once kept the loop busy for 1.4 s before the first of them left: ten seconds later eleven were refused."""
     stage = Stage(provider("a", rpm=60, enforcer="sliding", windows=[10]))
     start = stage.providers._start
@@ -78,7 +78,7 @@ def test_retry_after_holds_every_queued_call() -> None:
     assert stage.rejected() <= refused + 3
 
 
-def test_a_limit_nobody_told_us_is_found_and_then_held() -> None:
+def test_an_unknown_limit_is_discovered_and_then_kept() -> None:
     stage = Stage(provider("a", rpm=60, enforcer="sliding"))
     stage.open(stage.deployment("a"))
     stage.offer(rate=1.5, until=240)
@@ -86,7 +86,7 @@ def test_a_limit_nobody_told_us_is_found_and_then_held() -> None:
     assert stage.failed() == []
 
 
-def test_a_call_that_can_never_fit_is_refused_by_name() -> None:
+def test_a_call_larger_than_a_limit_is_refused_with_the_limits_name() -> None:
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", tpm=100))
     stage.send(max_tokens=5_000)
@@ -95,7 +95,7 @@ def test_a_call_that_can_never_fit_is_refused_by_name() -> None:
     assert "tpm" in str(stage.log[0].error)
 
 
-def test_whoever_will_not_wait_is_told_how_long_it_would_be() -> None:
+def test_a_call_that_may_not_wait_is_told_the_expected_wait() -> None:
     stage = Stage(provider("a", rpm=1, enforcer="sliding"))
     stage.open(stage.deployment("a", rpm=1))
     stage.send()
@@ -107,7 +107,7 @@ def test_whoever_will_not_wait_is_told_how_long_it_would_be() -> None:
     assert error.retry_after == pytest.approx(60, abs=3)
 
 
-def test_a_flooding_tenant_does_not_drown_a_light_one() -> None:
+def test_a_flooding_tenant_does_not_starve_a_light_one() -> None:
     stage = Stage(provider("a", rpm=600, enforcer="sliding"))
     stage.open(stage.deployment("a", rpm=600))
     stage.send(1500, tenant="flood")
@@ -118,7 +118,7 @@ def test_a_flooding_tenant_does_not_drown_a_light_one() -> None:
     assert waits[int(len(waits) * 0.9)] < 5.0
 
 
-def test_waiting_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_calls_wake_the_scheduler_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     """Symptom: with two limits on every deployment the keeper of time woke ten thousand times a second."""
     woken = 0
     wait = VirtualWaiter.wait
@@ -137,7 +137,7 @@ def test_waiting_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert woken < 600 * 10
 
 
-def test_a_call_without_max_tokens_reserves_what_its_deployment_lets_it_write() -> None:
+def test_a_call_without_max_tokens_reserves_its_deployments_max_tokens() -> None:
     """Symptom: a deployment with its own max_tokens of 100 reserved 1,024 for each call, and calls were told that they could never fit."""
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", tpm=600, max_tokens=100))
@@ -147,7 +147,7 @@ def test_a_call_without_max_tokens_reserves_what_its_deployment_lets_it_write() 
     assert stage.log[0].record["reserved"].max_output == 100
 
 
-def test_the_callers_max_tokens_stand_above_the_deployments() -> None:
+def test_the_calls_max_tokens_override_the_deployments() -> None:
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", tpm=600, max_tokens=100))
     stage.send(max_tokens=200)
@@ -155,7 +155,7 @@ def test_the_callers_max_tokens_stand_above_the_deployments() -> None:
     assert stage.log[0].record["reserved"].max_output == 200
 
 
-def test_the_limiter_is_told_which_keys_are_of_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limiter_knows_which_keys_belong_to_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     """They learn of each other how it enforces: by its host, whatever stands before or behind it."""
     places: dict[str, str] = {}
     swaps = Limiter.swap

@@ -1,4 +1,4 @@
-"""Groups of very many deployments: a call looks at a few of them, and at all only when it must. The shipped router in virtual time."""
+"""Very large groups: a call examines a few deployments, and all of them only if it must. The shipped Router in virtual time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def crowd(count: int, **params: Any) -> Stage:
     return stage
 
 
-def test_a_call_is_decided_among_a_few_of_a_thousand() -> None:
+def test_a_call_considers_only_a_few_of_a_thousand_deployments() -> None:
     stage = crowd(1_000, rpm=10)
     stage.send(50)
     stage.run()
@@ -30,7 +30,7 @@ def test_a_call_is_decided_among_a_few_of_a_thousand() -> None:
     assert {len(served.record["candidates"]) for served in stage.log} == {7}
 
 
-def test_the_load_is_spread_evenly_all_the_same() -> None:
+def test_the_load_is_still_spread_evenly() -> None:
     stage = crowd(60, max_parallel_requests=10)
     stage.send(300)
     stage.run()
@@ -47,7 +47,7 @@ def test_the_last_one_with_room_is_found() -> None:
     assert len({served.by for served in stage.log}) == 40
 
 
-def test_one_that_rests_is_passed_over_among_many() -> None:
+def test_a_deployment_in_cooldown_is_skipped_among_many() -> None:
     stage = crowd(40)
     member = stage.router._fleet.members["d7"]
     member.health.until = 100.0
@@ -61,7 +61,7 @@ def test_one_that_rests_is_passed_over_among_many() -> None:
     assert "d7" in {served.by for served in stage.log}
 
 
-def test_one_that_rests_among_a_thousand_does_not_make_a_call_look_at_all_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployment_in_cooldown_does_not_make_calls_examine_the_other_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = crowd(1_000)
     stage.router._fleet.rests(resting := stage.router._fleet.members["d7"], 100.0)
     resting.health.until = 100.0
@@ -81,7 +81,7 @@ def test_one_that_rests_among_a_thousand_does_not_make_a_call_look_at_all_the_ot
     assert len(asked) <= 10 * 50
 
 
-def test_who_rests_is_known_until_the_rest_is_over_or_the_deployment_gone() -> None:
+def test_a_cooldown_is_remembered_until_it_ends_or_the_deployment_is_removed() -> None:
     stage = crowd(3)
     fleet = stage.router._fleet
     member = fleet.members["d1"]

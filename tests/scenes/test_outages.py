@@ -1,4 +1,4 @@
-"""Outages, and what a Router makes of them."""
+"""Provider outages: retries, cooldowns, fallbacks and timeouts of the shipped Router in virtual time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_two_of_three_dead_at_once_fail_no_call() -> None:
     assert stage.by("c", 12, 48) >= 5 * 35
 
 
-def test_a_provider_that_accepts_and_never_answers_is_left_after_its_time_is_up() -> None:
+def test_a_provider_that_never_responds_is_abandoned_after_its_timeout() -> None:
     stage = Stage(provider("mute", faults=({"kind": "hang"},)), provider("b"))
     stage.open(stage.deployment("mute"), stage.deployment("b"), timeout=5)
     stage.offer(rate=2, until=60)
@@ -67,7 +67,7 @@ def test_three_failures_in_ten_on_every_deployment_are_hidden_from_callers(strea
 
 
 @pytest.mark.parametrize("seed", [3, 5, 23, 33])
-def test_calls_do_not_wait_for_one_that_rests_while_others_answer(seed: int) -> None:
+def test_calls_do_not_wait_for_a_cooldown_while_others_respond(seed: int) -> None:
     """A call that had tried the others stood in line for the only one it had not, for as long as that rested; where all rested, for all."""
     faults = ({"kind": "status", "status": 500, "probability": 0.3},)
     stage = Stage(*(provider(name, faults=faults) for name in "abc"), seed=seed)
@@ -79,7 +79,7 @@ def test_calls_do_not_wait_for_one_that_rests_while_others_answer(seed: int) -> 
     assert waits[int(len(waits) * 0.98)] < 5, "a rest of all is short"
 
 
-def test_a_caller_who_leaves_while_it_finds_out_leaves_that_to_the_next() -> None:
+def test_when_a_probing_call_is_cancelled_the_next_call_probes() -> None:
     """The deployment stood still for half a minute more."""
     stage = Stage(provider("a"), provider("b"))
     stage.open(stage.deployment("a"), stage.deployment("b"), num_retries=0)
@@ -98,7 +98,7 @@ def test_a_caller_who_leaves_while_it_finds_out_leaves_that_to_the_next() -> Non
     assert stage.idle()
 
 
-def test_one_bad_key_among_five_costs_a_try_a_minute() -> None:
+def test_one_bad_key_among_five_costs_one_attempt_a_minute() -> None:
     stage = Stage(*(provider(name) for name in "abcd"), provider("locked", api_keys=("another",)))
     stage.open(*(stage.deployment(name) for name in ("a", "b", "c", "d", "locked")))
     stage.offer(rate=10, until=180)
@@ -107,7 +107,7 @@ def test_one_bad_key_among_five_costs_a_try_a_minute() -> None:
     assert stage.providers.stats()["locked"]["statuses"]["401"] <= 5
 
 
-def test_all_down_then_back_serves_calls_again_within_a_rest() -> None:
+def test_after_a_total_outage_calls_succeed_again_within_one_cooldown() -> None:
     stage = Stage(*(provider(name) for name in "ab"))
     stage.open(*(stage.deployment(name) for name in "ab"))
     for name in "ab":
@@ -130,7 +130,7 @@ def test_retries_do_not_multiply_an_outage() -> None:
     assert attempts <= 1.1 * len(stage.log)
 
 
-def test_without_a_budget_each_call_tries_as_often_as_it_may() -> None:
+def test_without_a_retry_budget_each_call_uses_all_its_retries() -> None:
     stage = Stage(provider("a", faults=({"kind": "status", "status": 500},)))
     stage.open(stage.deployment("a"), num_retries=2, retry_budget=None)
     stage.offer(rate=5, until=60)
@@ -138,7 +138,7 @@ def test_without_a_budget_each_call_tries_as_often_as_it_may() -> None:
     assert stage.providers.stats()["a"]["requests"] == 3 * 300
 
 
-def test_one_call_finds_out_for_all_whether_a_rested_deployment_works_again() -> None:
+def test_after_a_cooldown_a_single_call_probes_the_deployment() -> None:
     stage = Stage(provider("mute", faults=({"kind": "hang"},)), provider("b"))
     stage.open(
         stage.deployment("mute", weight=1), stage.deployment("b", weight=1),
@@ -150,7 +150,7 @@ def test_one_call_finds_out_for_all_whether_a_rested_deployment_works_again() ->
     assert stage.providers.stats()["mute"]["requests"] <= 3 * 20 + 6, "the calls of the first three seconds, then one a rest"
 
 
-def test_a_chain_of_three_groups_is_walked_by_each_groups_own_fallbacks() -> None:
+def test_a_chain_of_three_groups_follows_each_groups_own_fallbacks() -> None:
     stage = Stage(provider("a", faults=DEAD), provider("b", faults=DEAD), provider("c"))
     stage.open(
         *(stage.deployment(name, group=name) for name in "abc"), fallbacks=[{"a": ["b"]}, {"b": ["c"]}], num_retries=0
@@ -160,7 +160,7 @@ def test_a_chain_of_three_groups_is_walked_by_each_groups_own_fallbacks() -> Non
     assert stage.log[0].by == "c"
 
 
-def test_a_walk_is_no_longer_than_it_may_be() -> None:
+def test_max_fallbacks_bounds_a_chain() -> None:
     stage = Stage(provider("a", faults=DEAD), provider("b", faults=DEAD), provider("c"))
     stage.open(
         *(stage.deployment(name, group=name) for name in "abc"), fallbacks=[{"a": ["b"]}, {"b": ["c"]}], num_retries=0, max_fallbacks=1
@@ -186,7 +186,7 @@ def test_a_prompt_too_long_goes_to_the_group_for_long_prompts() -> None:
     assert stage.log[0].by == "large"
 
 
-def test_without_such_a_group_the_caller_is_told() -> None:
+def test_without_a_fallback_for_long_prompts_the_caller_gets_the_error() -> None:
     stage = Stage(provider("small"))
     stage.open(stage.deployment("small", max_input_tokens=10), enable_pre_call_checks=True)
     stage.send()
@@ -195,7 +195,7 @@ def test_without_such_a_group_the_caller_is_told() -> None:
     assert stage.providers.stats()["small"]["requests"] == 0
 
 
-def test_a_time_limit_for_the_whole_call_covers_its_waiting_and_its_attempts() -> None:
+def test_the_total_timeout_covers_waiting_and_all_attempts() -> None:
     stage = Stage(provider("mute", faults=({"kind": "hang"},)), provider("mute2", faults=({"kind": "hang"},)))
     stage.open(stage.deployment("mute"), stage.deployment("mute2"), timeout=8)
     stage.send(total_timeout=10)
@@ -207,7 +207,7 @@ def test_a_time_limit_for_the_whole_call_covers_its_waiting_and_its_attempts() -
     assert stage.idle()
 
 
-def test_a_policy_by_kind_of_failure_is_followed() -> None:
+def test_a_retry_policy_by_kind_of_failure_is_followed() -> None:
     stage = Stage(provider("a", api_keys=("another",)))
     stage.open(stage.deployment("a"), retry_policy={"AuthenticationErrorRetries": 2})
     stage.send()
@@ -216,7 +216,7 @@ def test_a_policy_by_kind_of_failure_is_followed() -> None:
     assert stage.providers.stats()["a"]["requests"] == 3
 
 
-def test_the_configuration_may_be_swapped_under_load() -> None:
+def test_the_configuration_can_be_replaced_under_load() -> None:
     stage = Stage(*(provider(name) for name in "abc"))
     router = stage.open(stage.deployment("a", rpm=120), stage.deployment("b", rpm=120))
     for when in range(10, 100, 10):
@@ -229,7 +229,7 @@ def test_the_configuration_may_be_swapped_under_load() -> None:
     assert stage.idle()
 
 
-def test_a_conversation_stays_where_it_was_served() -> None:
+def test_a_conversation_stays_on_its_deployment() -> None:
     stage = Stage(*(provider(name) for name in "abcd"))
     stage.open(*(stage.deployment(name) for name in "abcd"), routing_strategy="prefix-affinity")
     talks: list[list[dict[str, Any]]] = [[{"role": "user", "content": f"Tale {number}. " * 20}] for number in range(8)]
@@ -243,7 +243,7 @@ def test_a_conversation_stays_where_it_was_served() -> None:
     assert len(set().union(*by_talk)) > 1
 
 
-def test_a_session_stays_where_it_was_served() -> None:
+def test_a_session_stays_on_its_deployment() -> None:
     stage = Stage(*(provider(name) for name in "abcd"))
     stage.open(*(stage.deployment(name) for name in "abcd"), optional_pre_call_checks=["session_affinity"])
     for when in range(6):
@@ -252,7 +252,7 @@ def test_a_session_stays_where_it_was_served() -> None:
     assert len({served.by for served in stage.log}) == 1
 
 
-def test_a_strategy_of_the_users_own_chooses() -> None:
+def test_a_custom_strategy_chooses_the_deployment() -> None:
     class Always:
         def get_available_deployment(self, model: str, **_: Any) -> dict[str, Any]:
             raise AssertionError("this world suspends")
@@ -273,7 +273,7 @@ def blip(stage: Stage, names: str, at: float) -> None:
         stage.at(at + 4, lambda name=name: stage.providers.control(provider=name, recovers=True))  # type: ignore[misc]
 
 
-def test_with_too_few_awake_those_that_rest_are_asked_at_once_and_not_when_their_rest_is_over() -> None:
+def test_below_the_panic_threshold_deployments_in_cooldown_are_tried_at_once() -> None:
     """Nine of ten rest for minutes after a short outage, and the tenth cannot carry all: what rested was named and yet waited for."""
     stage = Stage(*(provider(name) for name in "abcdefghi"), provider("small", rpm=6))
     stage.open(*(stage.deployment(name) for name in "abcdefghi"), stage.deployment("small", rpm=6), cooldown_time=300)
@@ -286,7 +286,7 @@ def test_with_too_few_awake_those_that_rest_are_asked_at_once_and_not_when_their
     assert stage.idle()
 
 
-def test_with_enough_awake_those_that_rest_are_left_alone() -> None:
+def test_above_the_panic_threshold_deployments_in_cooldown_are_not_tried() -> None:
     stage = Stage(*(provider(name) for name in "abcdef"))
     stage.open(*(stage.deployment(name) for name in "abcdef"), cooldown_time=300, num_retries=4)
     blip(stage, "abcd", at=10)

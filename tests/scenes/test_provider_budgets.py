@@ -1,4 +1,4 @@
-"""Budgets of providers and tags: what all calls to a provider, or with a tag, may cost together. The shipped router in virtual time."""
+"""Budgets for all calls to a provider, or with a tag. The shipped Router in virtual time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stage_of(config: dict[str, Any], **options: Any) -> Stage:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_thousand_calls_at_once_spend_a_providers_budget_and_no_more_and_go_elsewhere_then(stream: bool) -> None:
+def test_a_thousand_concurrent_calls_use_up_a_providers_budget_and_then_go_to_others(stream: bool) -> None:
     stage = stage_of({"openai": {"budget_limit": 0.25, "time_period": "1d"}})
     options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
     stage.send(1_000, **options)
@@ -44,7 +44,7 @@ def test_a_thousand_calls_at_once_spend_a_providers_budget_and_no_more_and_go_el
     assert all(scope["in_flight"] == 0 for scope in stage.router.snapshot()["scopes"].values())
 
 
-def test_when_all_providers_are_spent_the_caller_is_told_whose_budget_it_was() -> None:
+def test_when_all_provider_budgets_are_spent_the_error_names_them() -> None:
     budgets = {name: {"budget_limit": 0.05, "time_period": "1d"} for name in ("openai", "groq")}
     stage = stage_of(budgets)
     stage.send(200)
@@ -59,7 +59,7 @@ def test_when_all_providers_are_spent_the_caller_is_told_whose_budget_it_was() -
     assert stage.idle()
 
 
-def test_nobody_is_refused_while_money_set_aside_may_come_back() -> None:
+def test_no_call_is_refused_while_reserved_money_may_be_released() -> None:
     stage = Stage(provider("a", ttft=5.0))
     stage.open(stage.deployment("a", **PRICES), provider_budget_config={"openai": {"max_budget": 3 * MOST, "budget_duration": "1d"}})
     stage.send(4)
@@ -67,7 +67,7 @@ def test_nobody_is_refused_while_money_set_aside_may_come_back() -> None:
     assert stage.failed() == []
 
 
-def test_a_providers_budget_is_there_again_when_its_time_is_over() -> None:
+def test_a_providers_budget_is_reset_after_its_period() -> None:
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", **PRICES), provider_budget_config={"openai": {"budget_limit": 1.2 * MOST, "time_period": "1h"}})
     stage.send(3)
@@ -78,7 +78,7 @@ def test_a_providers_budget_is_there_again_when_its_time_is_over() -> None:
     assert len(stage.failed()) == 2
 
 
-def test_a_providers_limits_of_requests_are_kept_as_well() -> None:
+def test_a_providers_request_limits_are_kept_too() -> None:
     stage = stage_of({"openai": {"rpm_limit": 5}})
     stage.send(60)
     stage.run(until=50)
@@ -87,7 +87,7 @@ def test_a_providers_limits_of_requests_are_kept_as_well() -> None:
     stage.run()
 
 
-def test_a_second_attempt_of_a_hedge_is_under_the_budget_as_well() -> None:
+def test_a_hedge_counts_against_the_providers_budget() -> None:
     stage = stage_of({"openai": {"budget_limit": 0.2}, "groq": {"budget_limit": 0.2}}, hedge=1.0)
     stage.offer(rate=10, until=60)
     stage.run()
@@ -96,7 +96,7 @@ def test_a_second_attempt_of_a_hedge_is_under_the_budget_as_well() -> None:
     assert stage.idle()
 
 
-def test_calls_with_a_tag_spend_its_budget_and_others_go_on() -> None:
+def test_only_calls_with_a_tag_are_bound_by_its_budget() -> None:
     stage = Stage(provider("a"))
     budgets = {"product:chat": {"max_budget": 0.05, "budget_duration": "1d"}}
     stage.open(stage.deployment("a", **PRICES), tag_budget_config=budgets)
@@ -110,7 +110,7 @@ def test_calls_with_a_tag_spend_its_budget_and_others_go_on() -> None:
     assert len(stage.failed()) == failed
 
 
-def test_a_provider_without_known_prices_is_refused_at_construction() -> None:
+def test_a_budget_for_a_provider_without_known_prices_is_rejected_at_construction() -> None:
     stage = Stage(provider("a"))
     with pytest.raises(ConfigurationError, match=r"provider_budget_config\['openai'\]: .* no price is known for openai/gpt-sim"):
         stage.open(stage.deployment("a"), provider_budget_config={"openai": {"budget_limit": 1}})
@@ -127,7 +127,7 @@ def test_a_provider_without_known_prices_is_refused_at_construction() -> None:
         ({"openai": {"budget_limit": 1, "time_period": "soon"}}, "budget_duration must be like '30m'"),
     ],
 )
-def test_a_wrong_budget_is_refused_by_name(config: Any, said: str) -> None:
+def test_an_invalid_budget_is_rejected_by_name(config: Any, said: str) -> None:
     stage = Stage(provider("a"))
     with pytest.raises(ConfigurationError, match=said):
         stage.open(stage.deployment("a", **PRICES), provider_budget_config=config)

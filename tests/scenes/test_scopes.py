@@ -1,4 +1,4 @@
-"""Limits of one's own, of keys, teams and everybody, beside those of the deployments: the shipped router in virtual time."""
+"""Limits of keys, teams and all calls together, in addition to those of deployments. The shipped Router in virtual time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def stage_of(*names: str, **params: Any) -> Stage:
     return stage
 
 
-def test_a_call_waits_for_its_key_its_team_and_everybody() -> None:
+def test_a_call_waits_for_the_limits_of_its_key_its_team_and_all_calls() -> None:
     stage = stage_of("a", "b")
     for name, rpm in (("key 1", 5), ("key 2", 5), ("team", 8), ("all", 20)):
         stage.router.add_scope(name, rpm=rpm)
@@ -36,7 +36,7 @@ def test_a_call_waits_for_its_key_its_team_and_everybody() -> None:
     assert all(scope["in_flight"] == 0 for scope in stage.router.snapshot()["scopes"].values())
 
 
-def test_calls_of_a_used_up_key_hold_nobody_else_up() -> None:
+def test_calls_of_a_key_at_its_limit_do_not_delay_others() -> None:
     stage = stage_of("a", rpm=600)
     stage.router.add_scope("spent", rpd=1)
     tasks = stage.send(50, scopes=["spent"])
@@ -49,7 +49,7 @@ def test_calls_of_a_used_up_key_hold_nobody_else_up() -> None:
     assert stage.idle()
 
 
-def test_the_record_names_the_scopes_and_the_one_it_waited_for() -> None:
+def test_the_decision_record_names_the_scopes_and_the_binding_one() -> None:
     stage = stage_of("a")
     stage.router.add_scope("team", rpm=1)
     stage.send(2, scopes=["team"])
@@ -58,7 +58,7 @@ def test_the_record_names_the_scopes_and_the_one_it_waited_for() -> None:
     assert [served.record["binding"] for served in stage.log] == [None, "team:rpm"]
 
 
-def test_whoever_may_not_wait_is_told_how_long_his_key_is_shut() -> None:
+def test_a_call_that_may_not_wait_is_told_how_long_its_key_has_no_room() -> None:
     stage = stage_of("a")
     stage.router.add_scope("key", rpm=1)
     stage.send(2, scopes=["key"], max_wait=0)
@@ -70,7 +70,7 @@ def test_whoever_may_not_wait_is_told_how_long_his_key_is_shut() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": True, "stream_options": {"include_usage": True}}], ids=["whole", "streamed"])
-def test_a_thousand_calls_over_two_deployments_spend_a_keys_budget_and_no_more(options: dict[str, Any]) -> None:
+def test_a_thousand_calls_over_two_deployments_do_not_exceed_a_keys_budget(options: dict[str, Any]) -> None:
     stage = stage_of("a", "b", **PRICES)
     stage.router.add_scope("key", max_budget=0.25)
     stage.send(1_000, scopes=["key"], **options)
@@ -83,7 +83,7 @@ def test_a_thousand_calls_over_two_deployments_spend_a_keys_budget_and_no_more(o
     assert stage.idle()
 
 
-def test_money_is_counted_by_the_catalogue_where_the_configuration_names_no_price() -> None:
+def test_cost_uses_the_built_in_price_if_none_is_configured() -> None:
     stage = stage_of("a", base_model="openai/gpt-4o-mini")
     stage.router.add_scope("key", max_budget=0.001)
     stage.send(100, scopes=["key"])
@@ -91,7 +91,7 @@ def test_money_is_counted_by_the_catalogue_where_the_configuration_names_no_pric
     assert {type(served.error) for served in stage.failed()} == {BudgetExceededError}
 
 
-def test_a_budget_sends_calls_only_where_the_price_is_known() -> None:
+def test_with_a_budget_calls_go_only_to_deployments_with_known_prices() -> None:
     """Symptom: a deployment without a price cost a budget nothing."""
     stage = Stage(provider("a"), provider("b"))
     stage.open(stage.deployment("a", **PRICES), stage.deployment("b"))
@@ -102,7 +102,7 @@ def test_a_budget_sends_calls_only_where_the_price_is_known() -> None:
     assert stage.by("a") == 20
 
 
-def test_a_budget_over_models_without_a_price_is_refused_by_name() -> None:
+def test_a_budget_over_models_without_a_price_is_rejected_by_name() -> None:
     stage = stage_of("a")
     stage.router.add_scope("key", max_budget=1)
     stage.send(scopes=["key"])
@@ -113,7 +113,7 @@ def test_a_budget_over_models_without_a_price_is_refused_by_name() -> None:
     assert "input_cost_per_token" in str(refused.error)
 
 
-def test_a_call_larger_than_its_keys_limit_is_refused_by_name() -> None:
+def test_a_call_larger_than_its_keys_limit_is_refused_with_the_limits_name() -> None:
     stage = stage_of("a")
     stage.router.add_scope("key", tpm=150)
     stage.send(scopes=["key"], max_tokens=200)
@@ -121,7 +121,7 @@ def test_a_call_larger_than_its_keys_limit_is_refused_by_name() -> None:
     assert isinstance(stage.log[0].error, NeverFits)
 
 
-def test_other_limits_for_a_scope_keep_what_was_used_and_let_those_in_who_wait() -> None:
+def test_changing_a_scopes_limits_keeps_its_usage_and_admits_waiting_calls() -> None:
     stage = stage_of("a")
     stage.router.add_scope("key", rpm=2)
     stage.send(4, scopes=["key"])
@@ -132,7 +132,7 @@ def test_other_limits_for_a_scope_keep_what_was_used_and_let_those_in_who_wait()
     assert stage.failed() == []
 
 
-def test_a_scope_that_is_not_there_is_no_open_door() -> None:
+def test_a_call_with_an_unknown_scope_is_refused() -> None:
     stage = stage_of("a")
     stage.router.add_scope("key", rpm=2)
     stage.router.remove_scope("key")
@@ -156,7 +156,7 @@ def test_a_scope_that_is_not_there_is_no_open_door() -> None:
         ({"windows": [{"unit": "requests", "amount": 1, "window": 0}]}, "window"),
     ],
 )
-def test_limits_that_cannot_be_are_refused_by_scope_and_name(limits: dict[str, Any], word: str) -> None:
+def test_invalid_limits_are_rejected_with_scope_and_name(limits: dict[str, Any], word: str) -> None:
     stage = stage_of("a")
     with pytest.raises(ConfigurationError, match=word) as refused:
         stage.router.add_scope("key", **limits)
@@ -164,7 +164,7 @@ def test_limits_that_cannot_be_are_refused_by_scope_and_name(limits: dict[str, A
 
 
 @pytest.mark.parametrize("scopes", ["key", 3, [3]])
-def test_scopes_that_are_no_list_of_names_are_refused(scopes: Any) -> None:
+def test_scopes_must_be_a_list_of_names(scopes: Any) -> None:
     stage = stage_of("a")
     stage.router.add_scope("key", rpm=2)
     stage.send(scopes=scopes)

@@ -1,4 +1,4 @@
-"""What a provider says of its limits, by headers and refusals: the shipped router follows in virtual time."""
+"""The shipped Router follows the limits that providers report in headers and refusals, in virtual time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refusing(name: str, at: float, retry_after: float) -> Any:
 
 
 @pytest.mark.parametrize("shared", ["quota_group", "same key, address and model"])
-def test_seven_seconds_hold_every_call_of_every_deployment_on_the_account(shared: str) -> None:
+def test_a_retry_after_of_seven_seconds_holds_all_deployments_of_the_account(shared: str) -> None:
     stage = Stage(refusing("a", 10.0, 7.0))
     told = Told(stage)
     keys = {"quota_group": "one", "api_key": "sk-other"} if shared == "quota_group" else {}
@@ -55,7 +55,7 @@ def test_seven_seconds_hold_every_call_of_every_deployment_on_the_account(shared
     assert stage.idle()
 
 
-def test_another_account_goes_on_while_one_is_shut() -> None:
+def test_other_accounts_continue_while_one_is_held() -> None:
     refusal = {"kind": "status", "status": 429, "retry_after": 7.0, "since": 10.0, "until": 12.0}
     stage = Stage(provider("a", faults=[refusal]), provider("b"))
     told = Told(stage)
@@ -75,7 +75,7 @@ def rejected_since(stage: Stage, moment: float) -> list[int]:
 
 @pytest.mark.parametrize("headers", ["openai", "none"])
 @pytest.mark.parametrize("enforcer", ["bucket", "sliding", "fixed"])
-def test_a_limit_that_is_halved_in_mid_run_is_followed_within_two_windows(headers: str, enforcer: str) -> None:
+def test_a_limit_halved_during_a_run_is_kept_within_two_windows(headers: str, enforcer: str) -> None:
     stage = Stage(provider("a", rpm=120, enforcer=enforcer, header_style=headers))
     stage.open(stage.deployment("a", rpm=120))
     stage.at(180, lambda: stage.providers.control(provider="a", rpm=60))
@@ -91,7 +91,7 @@ def test_a_limit_that_is_halved_in_mid_run_is_followed_within_two_windows(header
     assert served >= 0.8 * 60 * 5, "and what is left is used"
 
 
-def test_unknown_limits_are_found_with_about_one_refusal_each_and_then_held() -> None:
+def test_unknown_limits_are_discovered_with_about_one_refusal_each_and_then_kept() -> None:
     stage = Stage(*(provider(name, rpm=60, enforcer="sliding") for name in "ab"))
     stage.open(stage.deployment("a"), stage.deployment("b"))
     stage.offer(rate=3, until=600)
@@ -102,7 +102,7 @@ def test_unknown_limits_are_found_with_about_one_refusal_each_and_then_held() ->
     assert stage.failed() == []
 
 
-def test_refusals_that_nothing_explains_widen_the_margin_and_quiet_narrows_it() -> None:
+def test_unexplained_refusals_widen_the_margin_and_their_absence_narrows_it() -> None:
     stage = Stage(provider("a", rpm=480, enforcer="sliding", header_style="none"))
     stage.open(stage.deployment("a", rpm=600))
     stage.send(2000)
@@ -139,7 +139,7 @@ FAMILIES: list[tuple[str, dict[str, Any], dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("family", "limits", "headers", "name"), FAMILIES, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_lower_limit_in_any_familys_headers_counts_at_once(
+def test_a_lower_limit_in_any_providers_headers_takes_effect_at_once(
     family: str, limits: dict[str, Any], headers: dict[str, str], name: str
 ) -> None:
     stage = Stage(provider("a"))
@@ -150,7 +150,7 @@ def test_a_lower_limit_in_any_familys_headers_counts_at_once(
     assert limiter.snapshot(2.0)["deployments"]["a"]["limits"][name]["limit"] == pytest.approx(HALF, rel=0.2)
 
 
-def test_groqs_requests_a_day_say_nothing_of_those_a_minute() -> None:
+def test_groqs_daily_request_header_does_not_change_the_limit_per_minute() -> None:
     stage = Stage(provider("a"))
     limiter = Limiter()
     limiter.add("a", group="g", limits=limits_of(rpm=600), profile=Profile())
@@ -165,7 +165,7 @@ def test_groqs_requests_a_day_say_nothing_of_those_a_minute() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_tenth_of_all_callers_leaves_and_nobody_else_notices(stream: bool) -> None:
+def test_cancelling_a_tenth_of_all_calls_does_not_affect_the_others(stream: bool) -> None:
     stage = Stage(*(provider(name, rpm=300, tpm=60_000, enforcer="sliding") for name in "ab"))
     stage.open(*(stage.deployment(name, rpm=300, tpm=60_000) for name in "ab"))
     tasks = stage.send(600, stream=stream)
@@ -180,7 +180,7 @@ def test_a_tenth_of_all_callers_leaves_and_nobody_else_notices(stream: bool) -> 
 
 
 @pytest.mark.parametrize("seconds", [20.0, 90.0, 86_400.0])
-def test_a_machine_that_slept_goes_on_as_if_nothing_had_been(seconds: float) -> None:
+def test_calls_continue_normally_after_the_machine_slept(seconds: float) -> None:
     stage = Stage(provider("a", rpm=120, enforcer="sliding"))
     stage.open(stage.deployment("a", rpm=120))
     stage.send(400)
