@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# Container images often forbid bytecode. Each worker, and each program that a test starts, would then compile all that it imports anew.
+# Container images often disable bytecode files. Each worker, and each program that a test starts, would then compile all its imports.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Speed is no test's business, so no example has a deadline. "ci" runs the same examples every time; "explore" looks for new ones.
+# Tests do not measure speed, so examples have no deadline. "ci" runs the same examples every time; "explore" looks for new ones.
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, max_examples=5_000, print_blob=True)
 settings.load_profile("ci")
@@ -25,13 +25,13 @@ settings.load_profile("ci")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a quarter of the suite's time is spent waiting for sockets, servers and other processes."""
+    """One more than there are cores, because a quarter of the suite's time is spent waiting for sockets, servers and processes."""
     return (os.cpu_count() or 1) + 1
 
 
 @dataclass(frozen=True)
 class Colour:
-    """One of the two ways to call headrace, so that a test is written once for both."""
+    """The sync or the async interface of headrace, so that a test is written once for both."""
 
     name: str
 
@@ -40,7 +40,7 @@ class Colour:
         return self.name == "async"
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What `function` returns: a plain function's value, or a coroutine's under an event loop of its own."""
+        """The result of `function`, run in an event loop of its own if it returns a coroutine."""
         if not inspect.iscoroutinefunction(function):
             return function(*args, **kwargs)
         return asyncio.run(function(*args, **kwargs))
@@ -53,7 +53,7 @@ def colour(request: pytest.FixtureRequest) -> Colour:
 
 @pytest.fixture
 def litellm_put_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """litellm's name is nobody's afterwards, and its ways are no other test's."""
+    """Afterwards the name litellm is free again, and its settings affect no other test."""
     from headrace import Router, objects, served
     from headrace.layers import around
 

@@ -34,7 +34,7 @@ CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 
 @pytest.fixture(autouse=True)
 def _official_clients_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """They leave their connections to the garbage collector, which complained of them in whatever test came later."""
+    """Closes the connections that SDK clients leave to the garbage collector, which warned about them in later tests."""
     made: list[httpx.Client] = []
     begin = httpx.Client.__init__
 
@@ -50,7 +50,7 @@ def _official_clients_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture
 def nobody_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another gateway of this process hears of every call, which then goes the slow path."""
+    """Another gateway in this process listens to every call, so calls take the slow path."""
     monkeypatch.setattr(events, "_everywhere", ())
     monkeypatch.setattr(around, "_layers", ())
 
@@ -67,7 +67,7 @@ def serving(
     ws: Any = "auto",
     certificate: str | None = None,
 ) -> Iterator[str]:
-    """The gateway's address while the block lasts. http: what speaks with callers; uvicorn's own knows no fast path.
+    """The gateway's URL while the block runs. http: the HTTP protocol class; uvicorn's own has no fast path.
 
     certificate: a file with one and its key, for TLS.
     """
@@ -135,7 +135,7 @@ def base(upstream: Running) -> Iterator[str]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], bool]:
-    """Whether something becomes true within half a minute."""
+    """Whether a condition becomes true within half a minute."""
 
     def wait(true: Callable[[], bool]) -> bool:
         for _ in range(3000):
@@ -149,7 +149,7 @@ def eventually() -> Callable[[Callable[[], bool]], bool]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """A PostgreSQL server's address."""
+    """The URL of a PostgreSQL server."""
     from tests.gateway.lasting import postgres
 
     with postgres() as url:
@@ -168,7 +168,7 @@ def at(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
 
 @pytest.fixture(name="gateway")
 def gateway_with_keys(upstream: object, at: Where) -> Iterator[Any]:
-    """A gateway with keys and ledger, over priced models."""
+    """A gateway with keys, ledger and priced models."""
     from tests.gateway.lasting import Gateway, kept, priced
 
     with kept(priced(upstream), at) as (base, state):

@@ -20,7 +20,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One caller's plan."""
+    """One call to make."""
 
     at: float
     prompt: int = 10
@@ -36,7 +36,7 @@ class Call:
     spent: int = 0
     max_wait: float | None = None
     leaves: float | None = None
-    """Seconds after which the caller goes away."""
+    """Seconds after which the caller cancels."""
     ending: Ending = "served"
 
     def ask(self) -> Ask:
@@ -48,7 +48,7 @@ class Call:
 
 @dataclass(eq=False)
 class Grant:
-    """One call that was let through."""
+    """One admitted call."""
 
     call: Call
     deployment: str
@@ -57,7 +57,7 @@ class Grant:
     ended: float = math.inf
 
     def cost(self, unit: Unit, accounting: str, now: float) -> float:
-        """What it counts for at `now`, of what was charged when it was let through."""
+        """Its cost against a limit at `now`, by what was charged when it was admitted."""
         call, over = self.call, self.ended <= now
         if over and call.ending == "released":
             return 0.0
@@ -76,7 +76,7 @@ class Grant:
 
 @dataclass
 class Crowd:
-    """Callers around one limiter, every moment of theirs recorded."""
+    """Callers of one limiter, and a record of what happened to each call."""
 
     limiter: Limiter
     world: World = field(default_factory=World)
@@ -129,7 +129,7 @@ class Crowd:
         self.limiter.release(held, now)
 
     def at(self, deployment: str | None = None, scope: str | None = None) -> list[Grant]:
-        """Who was let through to a deployment, or under a scope, in order."""
+        """The calls admitted to a deployment, or under a scope, in order."""
         return [
             grant
             for grant in self.grants
@@ -138,7 +138,7 @@ class Crowd:
 
 
 def most_in_a_window(grants: Sequence[Grant], unit: Unit, window: float, accounting: str) -> float:
-    """The most that any window held, told at each grant with what was known then of those before it."""
+    """The highest use of any window, computed at each grant from the costs known at that time."""
     most = 0.0
     for grant in grants:
         now = grant.at
@@ -152,7 +152,7 @@ def most_at_once(grants: Sequence[Grant]) -> int:
 
 
 def moments(until: float, step: float = 0.5) -> Iterator[float]:
-    """Odd moments, so that none is the very one at which a limit opens."""
+    """Times that never coincide with the time at which a limit has room again."""
     count = 0
     while (at := count * step + 0.13717) < until:
         yield at
@@ -162,7 +162,7 @@ def moments(until: float, step: float = 0.5) -> Iterator[float]:
 def limiter_of(
     *limits: Limit, deployments: int = 1, profile: Profile | None = None, settings: LimiterSettings | None = None
 ) -> Limiter:  # fmt: skip
-    """A limiter whose deployments d0, d1, … have these limits each."""
+    """A limiter with deployments d0, d1, …, each with these limits."""
     limiter = Limiter(settings=settings, random=Random(1))
     for number in range(deployments):
         limiter.add(f"d{number}", group="g", limits=limits, profile=profile or Profile())
@@ -173,7 +173,7 @@ SECONDS = st.integers(0, 480).map(lambda quarters: quarters / 4)
 
 
 def calls(**fixed: object) -> st.SearchStrategy[Call]:
-    """Callers of every kind; some of their traits fixed."""
+    """A strategy for calls of every kind; keyword arguments fix some fields."""
     traits: dict[str, st.SearchStrategy[object]] = {
         "at": SECONDS,
         "prompt": st.integers(0, 400),
@@ -191,6 +191,6 @@ def calls(**fixed: object) -> st.SearchStrategy[Call]:
 
 
 def _sound(traits: dict[str, object]) -> Call:
-    """Nobody writes more than max_tokens, nor is a bill higher than the most it can be."""
+    """Output is at most max_tokens, and cost at most the reserved cost."""
     call = Call(**traits)  # type: ignore[arg-type]
     return Call(**{**vars(call), "output": min(call.output, call.most), "spent": min(call.spent, call.money)})

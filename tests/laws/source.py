@@ -14,17 +14,17 @@ PACKAGE = Path(__file__).parents[2] / "src" / "headrace"
 
 @dataclass(frozen=True)
 class Import:
-    """One module that another one imports."""
+    """One import of a module by another."""
 
     importer: str
     imported: str
     line: int
     late: bool
-    """Inside a function: it runs when that is called."""
+    """Whether it is inside a function and runs when that is called."""
     typing: bool
-    """Under `if TYPE_CHECKING`: it never runs."""
+    """Whether it is under `if TYPE_CHECKING` and never runs."""
     explained: bool
-    """A comment stands on the line or on the one above it."""
+    """Whether there is a comment on the line or on the one above it."""
 
     def __str__(self) -> str:
         return f"{self.importer}:{self.line} imports {self.imported}"
@@ -46,7 +46,7 @@ def imports() -> tuple[Import, ...]:
 
 
 def read(name: str, text: str) -> list[Import]:
-    """Every import of module `name` whose source is `text`; names imported from a package count as its modules where they are."""
+    """Every import of module `name` with the source `text`. Names imported from a package count as modules if they are."""
     lines = text.splitlines()
     found = []
     called = "import_module" in text or "__import__" in text
@@ -57,7 +57,7 @@ def read(name: str, text: str) -> list[Import]:
 
 
 def parsed(text: str) -> ast.Module:
-    """The collector waits: what other tests left, finalized in the middle of a parse, makes CPython 3.11 raise SystemError."""
+    """Parse without garbage collection: finalizing objects of other tests during a parse makes CPython 3.11 raise SystemError."""
     gc.disable()
     try:
         return ast.parse(text)
@@ -66,7 +66,7 @@ def parsed(text: str) -> ast.Module:
 
 
 def walk(tree: ast.AST, *, late: bool, typing: bool, called: bool) -> Iterator[tuple[ast.stmt | ast.expr, bool, bool]]:
-    """called: whether calls may import as well; they alone stand within expressions."""
+    """called: whether to look for calls that import, which may be inside expressions."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom | ast.Call):
             yield node, late, typing
@@ -78,7 +78,7 @@ def walk(tree: ast.AST, *, late: bool, typing: bool, called: bool) -> Iterator[t
 
 
 def last_name(node: ast.expr) -> str:
-    """`c` of `a.b.c`; nothing of what is no name."""
+    """`c` of `a.b.c`; "" for anything that is not a name."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 

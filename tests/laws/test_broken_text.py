@@ -55,7 +55,7 @@ SAYING = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("said", SAYING)
 def test_a_lone_surrogate_in_a_request_is_a_caller_error(name: str, said: str) -> None:
-    """In a tool's schema it raised UnicodeEncodeError: Python holds what UTF-8 cannot say."""
+    """Symptom: in a tool's schema it raised UnicodeEncodeError, because UTF-8 cannot encode a surrogate."""
     with pytest.raises(BadRequestError):
         load(name).write_request(SAYING[said], TARGET)
 

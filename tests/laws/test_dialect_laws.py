@@ -30,7 +30,7 @@ EXACT = pytest.mark.parametrize("dialect", [pytest.param(load("openai_chat"), id
 
 
 def each() -> Iterator[Dialect]:
-    """Every dialect, for one value made at random: making it takes longer than all of them take to read it."""
+    """Every dialect, for the same random value: generating one takes longer than reading it with all dialects."""
     for name, dialect in DIALECTS.items():
         note(name)
         yield dialect
@@ -52,7 +52,7 @@ def read(dialect: Dialect, pieces: Iterable[bytes]) -> list[StreamEvent]:
 
 
 def read_into(events: list[StreamEvent], dialect: Dialect, pieces: Iterable[bytes]) -> None:
-    """So that what came before an error can be looked at."""
+    """Collects events, so that those before an error can be inspected."""
     frames, reader = dialect.framing(), dialect.read_stream(ASKED, TARGET)
     for piece in pieces:
         for frame in frames.feed(piece):
@@ -130,7 +130,7 @@ BODIES = st.recursive(
 
 @given(body=BODIES)
 def test_any_input_raises_only_headraces_errors(body: Any) -> None:
-    """Garbage from a provider is a bad response, garbage from a caller a bad request: never a TypeError."""
+    """Garbage from a provider is a bad response, and garbage from a caller a bad request, never a TypeError."""
     for dialect in each():
         attempts: list[Callable[[], Any]] = [
             partial(dialect.read_response, reply(body), ASKED, TARGET),

@@ -47,7 +47,7 @@ def test_no_heavy_module_is_imported() -> None:
 
 
 def test_what_only_a_call_needs_is_imported_by_the_call() -> None:
-    """Router and completion are there before the limiter, the dialects and the catalogue are."""
+    """Router and completion are available before the limiter, the dialects and the catalogue are imported."""
     there = set(map(str, probe()["modules"]))  # type: ignore[call-overload]
     assert not [
         name for name in there if name.startswith(("headrace.limits", "headrace.dialects", "headrace.providers", "headrace.models"))
@@ -66,7 +66,7 @@ def test_it_starts_no_thread_and_opens_no_socket() -> None:
 
 
 def test_the_probe_detects_a_heavy_import() -> None:
-    """The same probe, with an import that does all of it, finds all of it."""
+    """With an import that does all of it, the same probe finds all of it."""
     idler = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
     loud = f"import asyncio, socket, threading; socket.socket().close(); {idler}"
     found = probe(PROBE.replace("headrace.Router\nheadrace.completion", loud))
@@ -76,7 +76,7 @@ def test_the_probe_detects_a_heavy_import() -> None:
 
 
 def test_a_gateway_starts_without_modules_that_only_some_calls_need() -> None:
-    """A restart is as long as its imports are: tables for terminals, realtime sessions and a second database's driver come when asked."""
+    """Imports dominate a restart, so terminal tables, realtime sessions and the other database's driver are imported on demand."""
     found = probe(
         PROBE.replace("headrace.Router\nheadrace.completion", "import headrace.cli.app, headrace.cli.serve, headrace.gateway.worker")
     )

@@ -66,7 +66,7 @@ NEVER_BELOW_RUNTIME = {"asyncio", "ssl", "socket", "selectors", "subprocess", "m
 
 
 def room(module: str) -> str:
-    """The row of `LAYERS` for a module of ours."""
+    """The row of `LAYERS` for one of headrace's modules."""
     inner = module.removeprefix("headrace").removeprefix(".")
     matches = [name for name in LAYERS if name and (inner == name or inner.startswith(name + "."))]
     return max(matches, key=len, default=inner)
@@ -148,7 +148,7 @@ def test_no_io_below_the_runtime() -> None:
 
 
 def test_clock_randomness_and_environment_are_arguments() -> None:
-    """Values and pure rooms ask for none of them, so that their tests are tables."""
+    """Values and pure packages use none of them, so that their tests can be tables."""
     outside = {"time", "random", "secrets", "uuid", "os"}
     broken = [i for i in imports() if layer(i.importer) <= 1 and i.imported.split(".")[0] in outside]
     broken = [i for i in broken if (i.importer, i.imported) not in OWN_CHANCE]

@@ -43,7 +43,7 @@ DENSE = [Call(number / 4, prompt=90, most=90, output=40, scopes=("key", "team", 
 
 
 def visited(callers: list[Call], profile: Profile, deployments: int = 2) -> Crowd:
-    """A crowd that came, waited, was served and went, before deployments and scopes."""
+    """A crowd after all its calls have ended, at a limiter with deployments and scopes."""
     limiter = limiter_of(RPM, TPM, deployments=deployments, profile=profile)
     for name, limits in SCOPES.items():
         limiter.add_scope(name, limits)
@@ -108,7 +108,7 @@ def test_a_clock_that_jumps_forward_admits_no_call_too_early(callers: list[Call]
 
 @given(st.lists(st.tuples(st.floats(-5, 30), st.integers(1, 500)), min_size=1, max_size=60))
 def test_times_out_of_order_admit_no_call_too_early(steps: list[tuple[float, int]]) -> None:
-    """Threads read the clock before they get the lock: a moment may be earlier than one already seen."""
+    """Threads read the clock before they acquire the lock, so a time may be earlier than one already seen."""
     limiter, now, latest, passed = limiter_of(RPM, TPM), 100.0, 100.0, []
     for step, tokens in steps:
         now = max(0.0, now + step)
@@ -164,7 +164,7 @@ def test_the_accounting_holds_exactly_what_was_admitted(callers: list[Call], pro
 
 @given(CROWDS, SHAPES)
 def test_an_idle_limiter_returns_to_its_initial_state(callers: list[Call], profile: Profile) -> None:
-    """P7 as well: whoever left, at whatever moment, has left nothing behind."""
+    """P7 too: a call cancelled at any time leaves nothing behind."""
     crowd = visited(callers, profile)
     crowd.world.jump(200.0)
     now = crowd.world.now()
@@ -215,7 +215,7 @@ def somebody_waits_for_nothing(crowd: Crowd) -> Call | None:
 
 
 def watched(crowd: Crowd, until: float) -> list[tuple[float, Call]]:
-    """Whoever waits although there is room, looked for at odd moments."""
+    """Calls that wait although there is room, with the time at which that was seen."""
     found: list[tuple[float, Call]] = []
 
     def look() -> None:
@@ -247,7 +247,7 @@ def test_a_call_whose_moment_had_come_was_looked_at_a_rounding_too_early_and_wai
 
 
 def test_room_reserved_for_interactive_calls_is_released_after_a_minute_without_any() -> None:
-    """Symptom: a call waited on for the room that was kept free, though nothing was to be kept any more."""
+    """Symptom: a call kept waiting for room reserved for interactive calls after the reservation had ended."""
     crowd = Crowd(limiter_of(RPM, TPM, deployments=2))
     crowd.come([Call(0.0, prompt=number, most=0, output=0, priority=0, lasts=0.0) for number in range(8)])
     crowd.come([Call(44.0, prompt=number, most=0, output=0, priority=0, lasts=0.0) for number in range(2)])
@@ -267,7 +267,7 @@ def test_a_call_that_becomes_eligible_because_another_leaves_is_admitted_at_once
 
 
 def test_room_that_appears_just_after_a_long_queue_was_examined_is_used() -> None:
-    """A long line is looked at a hundred times a second at most; what comes in between is found at the next look, and no later."""
+    """A long queue is examined at most a hundred times a second; room that appears in between is found at the next examination."""
     quick = LimiterSettings(look_ahead=2)
     crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 2_000, 120.0), profile=Profile(accounting="settle"), settings=quick))
     crowd.come([Call(0.0, prompt=10, most=890, lasts=5.0 + late) for late in (0.0, 0.001)])
@@ -289,7 +289,7 @@ def test_an_interactive_call_passes_a_queue_that_waits_for_other_deployments() -
 
 
 def test_a_deployment_with_room_sooner_because_a_call_cost_less_is_examined_sooner() -> None:
-    """A hundred tokens a second: 1,010 were expected, of which 200 came back; what runs ahead by four seconds waits for the rest."""
+    """A hundred tokens a second: 1,010 were reserved and 200 of them released, so the next call waits only for the rest."""
     profile = Profile(accounting="settle", confidence="documented")
     crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 6_000, 60.0), profile=profile))
     crowd.come([Call(0.0, prompt=10, most=3_000, output=800, lasts=2.0), Call(1.0, prompt=10, most=100)])
@@ -299,7 +299,7 @@ def test_a_deployment_with_room_sooner_because_a_call_cost_less_is_examined_soon
 
 @pytest.mark.parametrize("blocked", [30, 200])
 def test_calls_of_a_scope_without_room_do_not_delay_others(blocked: int) -> None:
-    """Symptom: a team that had used up its day stood at the head of the line, and nobody behind it was served."""
+    """Symptom: a team that had used up its daily limit was at the head of the queue, and no call behind it was served."""
     limiter = limiter_of(Limit(Unit.REQUESTS, 60, 60.0))
     limiter.add_scope("spent", [Limit(Unit.REQUESTS, 1, 86_400.0, "a day's")])
     crowd = Crowd(limiter)
@@ -376,7 +376,7 @@ def test_no_call_is_overtaken_more_often_than_allowed() -> None:
 @settings(max_examples=8)
 @given(st.lists(st.sampled_from((1.0, 2.0, 5.0)), min_size=2, max_size=4), st.sampled_from((1, 40)))
 def test_saturating_tenants_get_shares_by_weight(weights: list[float], factor: int) -> None:
-    """The first tenant's calls may be many times larger than the others'."""
+    """The first tenant's calls may be many times as large as the others'."""
     crowd = Crowd(limiter_of(Limit(Unit.TOKENS, 10_000, 60.0)))
     for number, weight in enumerate(weights):
         size = 20 * factor if number == 0 else 20
@@ -399,12 +399,12 @@ def test_a_tenant_with_large_calls_gets_fewer_of_them() -> None:
 
 
 def served_cost(crowd: Crowd, tenant: str) -> float:
-    """What a tenant was served in the currency of turns: its tokens, and 600 a call."""
+    """What a tenant was served, in the unit of fair queuing: its tokens, plus 600 per call."""
     return sum(grant.call.prompt + grant.call.most + 600 for grant in crowd.grants if grant.call.tenant == tenant)
 
 
 def test_turns_in_one_priority_class_do_not_affect_another() -> None:
-    """Symptom: after a busy hour of interactive calls a new tenant of batch calls was served only when the old one had finished."""
+    """Symptom: after a busy hour of interactive calls a new tenant's batch calls were served only after the old tenant's."""
     crowd = Crowd(limiter_of(Limit(Unit.REQUESTS, 60, 60.0)))
     crowd.come([Call(number * 1.25, prompt=number, tenant="chat", priority=0, lasts=0.1) for number in range(400)])
     crowd.come([Call(0.0, prompt=number, tenant="old", priority=2, lasts=0.1) for number in range(150)])
@@ -436,7 +436,7 @@ def suspended() -> Generator[None, None, None]:
 
 
 class HandWaiter:
-    """Waits until it is stepped, woken or not."""
+    """Waits until the test steps it, woken or not."""
 
     async def wait(self, timeout: float | None) -> bool:
         await suspended()
@@ -446,7 +446,7 @@ class HandWaiter:
 
 
 class HandClock:
-    """A clock moved by hand."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -462,7 +462,7 @@ class HandClock:
 
 
 def settled(limiter: Limiter, ask: Ask, now: float, used: Used | None = None) -> None:
-    """Let one call through at `now`, and end it there. Raises what `reserve` raises."""
+    """Admit one call at `now` and end it at once. Raises what `reserve` raises."""
     clock = HandClock()
     clock.time = now
     step = limiter.reserve(ask, clock)
@@ -511,7 +511,7 @@ def test_cancellation_at_any_await_leaves_nothing_behind(
 
 @given(CROWDS, st.data())
 def test_remaining_calls_are_served_whichever_others_are_cancelled(callers: list[Call], data: st.DataObject) -> None:
-    """No one who leaves takes the keeping of time along."""
+    """A cancelled call that kept the queue's timer hands it over."""
     crowd = visited(callers, Profile())
     stayed = [call for call in callers if call.leaves is None]
     served = [grant.call for grant in crowd.grants]
@@ -560,7 +560,7 @@ def test_no_call_waits_past_its_deadline(callers: list[Call], at: int, patience:
 
 @given(st.floats(0.0, 100.0))
 def test_a_call_that_would_fit_at_its_deadline_is_served(patience: float) -> None:
-    """One request a minute: whoever waits for the whole of it is let in, whoever would not is told at once."""
+    """One request a minute: a call that may wait a minute is served, and one that may not is refused at once."""
     crowd = Crowd(limiter_of(Limit(Unit.REQUESTS, 1, 60.0)))
     crowd.come([Call(0.0), Call(1.0, max_wait=patience)])
     crowd.world.run()
@@ -573,7 +573,7 @@ def test_a_call_that_would_fit_at_its_deadline_is_served(patience: float) -> Non
 
 
 def test_a_call_that_may_not_wait_passes_a_queue_that_waits_for_something_else() -> None:
-    """Symptom: max_wait=0 was refused whenever anybody waited, also where there was room."""
+    """Symptom: a call with max_wait=0 was refused whenever another call waited, even if there was room."""
     limiter = limiter_of(Limit(Unit.REQUESTS, 600, 60.0))
     limiter.add_scope("spent", [Limit(Unit.REQUESTS, 1, 3600.0, "spent")])
     crowd = Crowd(limiter)
@@ -596,7 +596,7 @@ def test_a_call_that_fits_exactly_at_its_deadline_is_served_whichever_call_keeps
 
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(0, 900)), min_size=1, max_size=60), st.integers(1, 8_000))
 def test_a_budget_is_never_exceeded_and_never_refuses_what_it_has_left(bills: list[tuple[int, int]], budget: int) -> None:
-    """Nano-dollars, a thousandth of a millionth: the sum of what was spent and of what running calls may spend stays within."""
+    """In nano-dollars: the sum of what was spent and of what calls in flight may spend stays within the budget."""
     limiter = limiter_of(Limit(Unit.REQUESTS, 100_000, 60.0))
     limiter.add_scope("budget", [Limit(Unit.MONEY, budget, 2_592_000.0, "budget")])
     crowd = Crowd(limiter)
@@ -660,7 +660,7 @@ VIEWS = st.lists(
 
 
 def shown_headers(rows: list[tuple[int, float, float]], order: list[int]) -> Limiter:
-    """A limiter that was shown these headers (when sent, limit, share remaining), the replies coming in the order given."""
+    """A limiter that has read these headers (time sent, limit, share remaining), in the order given."""
     limiter = limiter_of(Limit(Unit.REQUESTS, 600, 60.0, "rpm"))
     held = {}
     for sent, _, _ in sorted(rows):
@@ -686,7 +686,7 @@ def test_a_view_shown_twice_is_shown_once(rows: list[tuple[int, float, float]]) 
 
 @given(VIEWS, st.randoms(use_true_random=False))
 def test_a_view_of_an_earlier_moment_changes_nothing(rows: list[tuple[int, float, float]], chance: Random) -> None:
-    """Replies come back in any order; the newest of them is the state of the limit."""
+    """Responses arrive in any order; the newest one determines the limit's state."""
     newest = max(range(len(rows)), key=lambda number: rows[number][0])
     rest = [number for number in range(len(rows)) if number != newest]
     chance.shuffle(rest)
@@ -696,7 +696,7 @@ def test_a_view_of_an_earlier_moment_changes_nothing(rows: list[tuple[int, float
 
 
 def test_replies_from_before_a_limit_was_halved_do_not_raise_it_again() -> None:
-    """Symptom: a long answer, asked for before the provider halved the limit, brought the old one back."""
+    """Symptom: a long response to a request sent before the provider halved the limit restored the old one."""
     rows = [*[(sent, 600.0, 0.9) for sent in range(10)], (20, 300.0, 0.9)]
     limiter = shown_headers(rows, [10, *range(10)])
     assert limiter.snapshot(60.0)["deployments"]["d0"]["limits"]["rpm"]["limit"] == pytest.approx(300)
@@ -706,7 +706,7 @@ def test_replies_from_before_a_limit_was_halved_do_not_raise_it_again() -> None:
 
 
 def test_a_call_that_waits_is_refused_by_name_once_its_limit_can_no_longer_hold_it() -> None:
-    """Symptom: the provider lowered a limit below a waiting call, and the call waited for ever."""
+    """Symptom: the provider lowered a limit below the size of a waiting call, and the call waited forever."""
     limiter = limiter_of(Limit(Unit.TOKENS, 1_000, 60.0, "tpm"))
     crowd = Crowd(limiter)
     first = crowd.world.complete(limiter.reserve(Ask("g", Charge(input=900)), crowd.world))
@@ -720,7 +720,7 @@ def test_a_call_that_waits_is_refused_by_name_once_its_limit_can_no_longer_hold_
 
 
 def test_what_others_use_for_a_while_refuses_no_large_call() -> None:
-    """Symptom: half of the limit was in use by somebody else, and a call of 60 % of it was told that it could never fit."""
+    """Symptom: half of the limit was in use elsewhere, and a call of 60 % of it failed with NeverFits."""
     limiter = limiter_of(Limit(Unit.TOKENS, 1_000, 60.0, "tpm"))
     [meter] = limiter._roster.members["d0"].account.meters
     meter.share_with(8.0)

@@ -19,7 +19,7 @@ PROMISED = [*CALLS, *(f"a{name}" for name in CALLS), "Router", "settings", "Sett
 
 
 def stub() -> dict[str, str]:
-    """Names that the stub declares, each with the module it says they come from."""
+    """Names that the stub declares, and the module it imports each from."""
     tree = ast.parse((PACKAGE / "__init__.pyi").read_text("utf-8"))
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
     return {alias.asname or alias.name: str(node.module) for node in froms for alias in node.names}
@@ -77,7 +77,7 @@ def test_the_package_is_typed() -> None:
 
 
 def test_a_public_name_does_not_depend_on_import_order() -> None:
-    """`import headrace.x` binds `headrace.x` to that module: a public object of the same name must come out all the same."""
+    """`import headrace.x` binds `headrace.x` to that module, which must not hide a public object of the same name."""
     probe = "import sys, headrace; from importlib import import_module\nfor name in sys.argv[1:]: import_module(name)\n"
     probe += "print([n for n in headrace.__all__ if type(getattr(headrace, n)).__name__ == 'module'])"
     tops = [name for name in modules() if name.count(".") == 1 and not name.endswith("__main__")]

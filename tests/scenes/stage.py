@@ -16,7 +16,7 @@ from headrace.simulator.virtual import VirtualProviders
 
 @dataclass(frozen=True)
 class VirtualWorlds:
-    """The one world of a scene, for whoever asks."""
+    """Returns the scene's ports for every kind of call."""
 
     ports: Ports
 
@@ -31,7 +31,7 @@ class VirtualWorlds:
 
 @dataclass
 class Served:
-    """One call, as its caller saw it."""
+    """One call as its caller saw it."""
 
     sent: float
     tenant: str = ""
@@ -44,7 +44,7 @@ class Served:
 
 
 class Stage:
-    """Providers on stage, a router in front of them, calls offered to it."""
+    """Simulated providers, a Router in front of them, and the calls made to it."""
 
     def __init__(self, *providers: ProviderConfig, seed: int = 1) -> None:
         self.world = World(seed=seed)
@@ -111,7 +111,7 @@ class Stage:
         self.world.run(until)
 
     def rejected(self, provider: str | None = None) -> int:
-        """Requests that providers refused for their limits."""
+        """Number of requests that providers refused because of their limits."""
         stats = self.providers.stats()
         return sum(sum(row["rejected"].values()) for name, row in stats.items() if provider in (None, name))
 
@@ -119,11 +119,11 @@ class Stage:
         return [served for served in self.log if served.error is not None]
 
     def by(self, provider: str, since: float = 0.0, until: float = float("inf")) -> int:
-        """Calls sent between two moments that `provider` answered."""
+        """Calls sent between two times and answered by `provider`."""
         return sum(served.by == provider and since <= served.sent < until for served in self.log)
 
     def idle(self) -> bool:
-        """Nothing is held anywhere: no reservation, no place in a queue, no request at a provider."""
+        """Whether nothing is held: no reservation, no place in a queue, no request at a provider."""
         snapshot = self.router.snapshot()
         held = sum(member["in_flight"] for member in snapshot["deployments"].values()) + sum(snapshot["queues"].values())
         return held == 0 and all(row["in_flight"] == 0 for row in self.providers.stats().values())

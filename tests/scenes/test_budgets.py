@@ -16,7 +16,7 @@ MOST = 2 * 60 * PROMPT_PRICE + 100 * ANSWER_PRICE
 
 
 def spent(stage: Stage, name: str = "a") -> float:
-    """Dollars by the provider's own count."""
+    """Dollars as counted by the provider."""
     tokens = stage.providers.stats()[name]["tokens"]
     return float(tokens["prompt"] * PROMPT_PRICE + tokens["output"] * ANSWER_PRICE)
 
@@ -36,7 +36,7 @@ def test_a_thousand_concurrent_calls_use_up_a_budget_without_exceeding_it(option
     "text", ["Tell me of mills. " * 10, "磨坊的水流. " * 10, "0x5f3759df " * 10], ids=["words", "other letters", "numbers"]
 )
 def test_concurrent_calls_do_not_exceed_a_budget_when_only_prompts_cost(text: str) -> None:
-    """What prompts may cost is set aside for those under way, whatever they are made of; what they did not cost is there for others."""
+    """The highest possible cost of a prompt is reserved while its call is in flight; what it did not cost is released."""
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", max_budget=0.01, input_cost_per_token=PROMPT_PRICE, output_cost_per_token=0.0))
     stage.send(200, messages=[{"role": "user", "content": text}])
@@ -91,7 +91,7 @@ def test_the_error_says_what_was_spent_and_contains_no_secret() -> None:
 
 
 def test_a_deployment_with_a_daily_limit_continues_after_its_first_ten_seconds() -> None:
-    """What a day allows is not paced, and growing the pace of an unknown provider stumbled over that."""
+    """Symptom: daily limits are not paced, and raising the pace of an unknown provider failed for them."""
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", rpd=1000))
     stage.offer(rate=1, until=30)

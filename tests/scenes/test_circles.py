@@ -25,7 +25,7 @@ STREAMED = ("cut", "reset", "error_event", "unfinished")
 
 @pytest.fixture(params=[*((kind, False) for kind in WHOLE), *((kind, True) for kind in STREAMED)], ids=str)
 def broken(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
-    """Address of a provider `a` that always fails and `b` that never does, and whether to stream from them."""
+    """URL of a provider `a` that always fails and `b` that never does, and whether to stream from them."""
     kind, stream = request.param
     quick: dict[str, Any] = {"ttft": 0.001, "gap": 0.0005, "output_tokens": 10.0}
     faults = (FaultConfig(kind=kind, probability=1.0),)
@@ -43,7 +43,7 @@ def router(base: str, names: str, **options: Any) -> Router:
 
 
 def kept() -> Counter[str]:
-    """Errors of ours that are still there, by class. Threads that other tests left have their own."""
+    """Number of headrace's errors that are still alive, by class. Threads of other tests may still hold some."""
     return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, HeadraceError | TransportError))
 
 

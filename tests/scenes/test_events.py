@@ -45,7 +45,7 @@ def test_the_decision_record_has_the_settled_usage(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_a_subscriber_can_correlate_the_events_of_a_call(stream: bool) -> None:
-    """Of all Routers, until it is ended; each attempt by itself, with the provider's names and its record at the end."""
+    """Events of all Routers until the subscription ends; each attempt has its own, with provider, model and, at the end, its record."""
     told: list[Event] = []
     end = subscribe(told.append)
     try:
@@ -89,7 +89,7 @@ def test_a_call_refused_in_the_queue_emits_its_error_and_its_wait() -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_a_cancelled_call_is_not_reported_as_a_success(stream: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """Symptom: the log said "ok" of calls that were cancelled."""
+    """Symptom: cancelled calls were logged as "ok"."""
     told: list[Event] = []
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a"), on_event=told.append)
@@ -141,7 +141,7 @@ def test_a_hook_that_cannot_be_called_is_refused() -> None:
 
 
 def test_a_hook_subscribed_twice_gets_events_until_both_subscriptions_end() -> None:
-    """A hook given twice is ended as often as it was given, however often one of them ends it."""
+    """Each subscription ends once, even if its end is called several times."""
     told: list[Event] = []
 
     def hook(event: Event) -> None:

@@ -90,7 +90,7 @@ def test_a_stream_that_fails_before_its_first_token_goes_elsewhere() -> None:
 
 
 def test_a_cancelled_call_frees_everything_it_held() -> None:
-    """A tenth of the callers go away at a random moment: queued, waiting for a reply, or reading a stream."""
+    """A tenth of the calls are cancelled at a random time: in the queue, waiting for a response, or reading a stream."""
     stage = Stage(provider("a", rpm=120, enforcer="sliding"), provider("b", rpm=60, enforcer="sliding"))
     stage.open(stage.deployment("a", rpm=120), stage.deployment("b", rpm=60))
     tasks = [*stage.send(150), *stage.send(150, stream=True)]
@@ -114,7 +114,7 @@ def test_every_way_a_stream_can_end_is_settled(kind: str) -> None:
 
 
 def test_a_failed_call_keeps_its_place_in_the_queue() -> None:
-    """Symptom: calls that a failing deployment had refused in the first second were answered after everybody else."""
+    """Symptom: calls that failed at a failing deployment in the first second were answered after all others."""
     stage = Stage(provider("a", rpm=60, enforcer="sliding"), provider("dead", faults=({"kind": "status", "status": 500},)))
     stage.open(stage.deployment("a", rpm=60), stage.deployment("dead", rpm=60, weight=1), cooldown_time=300)
     stage.send(100)

@@ -65,7 +65,7 @@ def test_a_check_finds_a_failing_deployment_before_any_call_does() -> None:
 
 
 def test_if_all_deployments_fail_their_checks_all_are_still_called() -> None:
-    """A panic: checks may be wrong, and nobody else is there."""
+    """The checks may be wrong, and there is no other deployment."""
     stage = stage_of("a", "b", health_check_interval=10, disable_cooldowns=True)
     stage.send()
     for name in "ab":

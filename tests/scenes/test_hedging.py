@@ -21,7 +21,7 @@ TAIL = ({"kind": "slow", "factor": 40.0, "probability": 0.03},)
 
 
 def slowest(stage: Stage, share: float) -> float:
-    """Seconds within which that share of the calls was answered."""
+    """Seconds within which this share of the calls was answered."""
     times = sorted(served.done - served.sent for served in stage.log if served.done is not None)
     return times[int(share * len(times))]
 
@@ -65,7 +65,7 @@ def test_the_decision_record_says_that_the_hedge_won() -> None:
 
 
 def test_the_hedging_budget_holds_when_all_providers_become_slow() -> None:
-    """What is usual is learned anew; until then no more than the share are begun twice."""
+    """The usual latency is learned again; until then, hedges stay within their share."""
     late = ({"kind": "slow", "factor": 20.0, "since": 100.0},)
     stage = offered(0.05, late)
     assert stage.failed() == []
@@ -167,7 +167,7 @@ def test_a_failed_attempt_starts_no_hedge() -> None:
 
 
 def test_a_response_that_arrives_during_cancellation_is_discarded() -> None:
-    """A stream would stay open: nobody holds it."""
+    """Otherwise a stream would stay open without an owner."""
     world = World()
     ports = Ports(
         NO_TRANSPORT, world, world.random.random, spawn=lambda coroutine: (world.spawn(coroutine), int)[1]

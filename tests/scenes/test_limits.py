@@ -28,7 +28,7 @@ def test_600_jobs_at_once_all_finish_and_no_provider_refuses_one(enforcer: str) 
 @pytest.mark.parametrize("enforcer", ["bucket", "sliding", "fixed"])
 @pytest.mark.parametrize("accounting", ["settle", "post"])
 def test_short_answers_without_max_tokens_took_a_minute_and_a_half_instead_of_seconds(accounting: str, enforcer: str) -> None:
-    """120 calls of 40 tokens against 80,000 a minute went out one in 0.8 s, as if each had written the 1,024 that nobody had asked for."""
+    """Symptom: 120 calls of 40 tokens at 80,000 a minute were sent one per 0.8 s, as if each had produced 1,024 output tokens."""
     stage = Stage(provider("a", rpm=1000, tpm=80_000, accounting=accounting, enforcer=enforcer))
     stage.open(stage.deployment("a", rpm=1000, tpm=80_000))
     stage.send(120, max_tokens=None)
@@ -39,7 +39,7 @@ def test_short_answers_without_max_tokens_took_a_minute_and_a_half_instead_of_se
 
 
 def test_a_provider_stricter_than_configured_is_detected() -> None:
-    """It counts 256 tokens for an answer without max_tokens, and 60 are written: some refusals tell, and everybody is served."""
+    """It counts 256 tokens for a call without max_tokens that produces 60. A few refusals reveal this, and all calls are answered."""
     stage = Stage(provider("a", rpm=1000, tpm=40_000, accounting="reserve", header_style="none"))
     stage.open(stage.deployment("a", rpm=1000, tpm=40_000))
     stage.send(300, max_tokens=None)
@@ -49,7 +49,7 @@ def test_a_provider_stricter_than_configured_is_detected() -> None:
 
 
 def test_calls_sent_late_by_a_busy_machine_count_from_when_they_were_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """600 calls begun at once kept the loop busy for 1.4 s before the first of them left: ten seconds later eleven were refused."""
+    """Symptom: starting 600 calls blocked the event loop for 1.4 s before the first was sent; ten seconds later eleven were refused."""
     stage = Stage(provider("a", rpm=60, enforcer="sliding", windows=[10]))
     start = stage.providers._start
 
@@ -66,7 +66,7 @@ def test_calls_sent_late_by_a_busy_machine_count_from_when_they_were_sent(monkey
 
 
 def test_retry_after_holds_every_queued_call() -> None:
-    """One 429 that asks for seven seconds: nobody else is sent into it."""
+    """After one 429 with a Retry-After of seven seconds, no call is sent until it has passed."""
     stage = Stage(provider("a", rpm=60, enforcer="sliding"))
     stage.open(stage.deployment("a", rpm=600))
     stage.send(60)
@@ -119,7 +119,7 @@ def test_a_flooding_tenant_does_not_starve_a_light_one() -> None:
 
 
 def test_waiting_calls_wake_the_scheduler_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Symptom: with two limits on every deployment the keeper of time woke ten thousand times a second."""
+    """Symptom: with two limits on every deployment the queue's timer fired ten thousand times a second."""
     woken = 0
     wait = VirtualWaiter.wait
 
@@ -138,7 +138,7 @@ def test_waiting_calls_wake_the_scheduler_rarely(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_call_without_max_tokens_reserves_its_deployments_max_tokens() -> None:
-    """Symptom: a deployment with its own max_tokens of 100 reserved 1,024 for each call, and calls were told that they could never fit."""
+    """Symptom: a deployment with its own max_tokens of 100 reserved 1,024 for each call, and calls failed with NeverFits."""
     stage = Stage(provider("a"))
     stage.open(stage.deployment("a", tpm=600, max_tokens=100))
     stage.send(max_tokens=None)
@@ -156,7 +156,7 @@ def test_the_calls_max_tokens_override_the_deployments() -> None:
 
 
 def test_the_limiter_knows_which_keys_belong_to_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They learn of each other how it enforces: by its host, whatever stands before or behind it."""
+    """Keys of one host share what is learned about its enforcement, whatever the rest of the URL is."""
     places: dict[str, str] = {}
     swaps = Limiter.swap
 

@@ -12,7 +12,7 @@ from headrace.routing.health import Health
 
 
 def crowd(count: int, **params: Any) -> Stage:
-    """So many deployments at one provider, each with a key of its own."""
+    """This many deployments at one provider, each with its own key."""
     stage = Stage(provider("a"))
     entries = [
         {**stage.deployment("a", api_key=f"sk-{number}", quota_group=f"q{number}", **params), "model_info": {"id": f"d{number}"}}

@@ -13,7 +13,7 @@ DEAD = ({"kind": "status", "status": 503},)
 
 
 def outages(stage: Stage, *names: str, since: float, lasts: float, gap: float = 0.0) -> None:
-    """One after the other dies and recovers."""
+    """One provider after the other fails and recovers."""
     for name in names:
         stage.at(since, lambda name=name: stage.providers.control(provider=name, dies=True))  # type: ignore[misc]
         stage.at(since + lasts, lambda name=name: stage.providers.control(provider=name, recovers=True))  # type: ignore[misc]
@@ -68,7 +68,7 @@ def test_three_failures_in_ten_on_every_deployment_are_hidden_from_callers(strea
 
 @pytest.mark.parametrize("seed", [3, 5, 23, 33])
 def test_calls_do_not_wait_for_a_cooldown_while_others_respond(seed: int) -> None:
-    """A call that had tried the others stood in line for the only one it had not, for as long as that rested; where all rested, for all."""
+    """Symptom: a call that had tried all other deployments waited for the last one until its cooldown ended."""
     faults = ({"kind": "status", "status": 500, "probability": 0.3},)
     stage = Stage(*(provider(name, faults=faults) for name in "abc"), seed=seed)
     stage.open(*(stage.deployment(name) for name in "abc"), num_retries=6)
@@ -80,7 +80,7 @@ def test_calls_do_not_wait_for_a_cooldown_while_others_respond(seed: int) -> Non
 
 
 def test_when_a_probing_call_is_cancelled_the_next_call_probes() -> None:
-    """The deployment stood still for half a minute more."""
+    """Symptom: the deployment was not used for another half minute."""
     stage = Stage(provider("a"), provider("b"))
     stage.open(stage.deployment("a"), stage.deployment("b"), num_retries=0)
     stage.providers.control(provider="a", dies=True)
@@ -120,7 +120,7 @@ def test_after_a_total_outage_calls_succeed_again_within_one_cooldown() -> None:
 
 
 def test_retries_do_not_multiply_an_outage() -> None:
-    """Everything is dead: the attempts beyond one a call are a tenth of the calls."""
+    """With all providers down, there is one retry for ten calls."""
     stage = Stage(*(provider(name, faults=({"kind": "status", "status": 500},)) for name in "abc"))
     stage.open(*(stage.deployment(name) for name in "abc"), num_retries=5, disable_cooldowns=True)
     stage.offer(rate=50, until=100)
@@ -274,7 +274,7 @@ def blip(stage: Stage, names: str, at: float) -> None:
 
 
 def test_below_the_panic_threshold_deployments_in_cooldown_are_tried_at_once() -> None:
-    """Nine of ten rest for minutes after a short outage, and the tenth cannot carry all: what rested was named and yet waited for."""
+    """Symptom: with nine of ten deployments in cooldown for minutes, calls waited although the tenth could not carry the load."""
     stage = Stage(*(provider(name) for name in "abcdefghi"), provider("small", rpm=6))
     stage.open(*(stage.deployment(name) for name in "abcdefghi"), stage.deployment("small", rpm=6), cooldown_time=300)
     blip(stage, "abcdefghi", at=10)

@@ -15,7 +15,7 @@ MOST = 2 * 60 * 3e-6 + 100 * 15e-6
 
 
 def spent(stage: Stage, *names: str) -> float:
-    """Dollars by the providers' own count."""
+    """Dollars as counted by the providers."""
     rows = [stage.providers.stats()[name]["tokens"] for name in names]
     return sum(row["prompt"] * 3e-6 + row["output"] * 15e-6 for row in rows)
 

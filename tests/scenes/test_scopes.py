@@ -92,7 +92,7 @@ def test_cost_uses_the_built_in_price_if_none_is_configured() -> None:
 
 
 def test_with_a_budget_calls_go_only_to_deployments_with_known_prices() -> None:
-    """Symptom: a deployment without a price cost a budget nothing."""
+    """Symptom: calls to a deployment without a price were free of charge for a budget."""
     stage = Stage(provider("a"), provider("b"))
     stage.open(stage.deployment("a", **PRICES), stage.deployment("b"))
     stage.router.add_scope("key", max_budget=1)

@@ -17,7 +17,7 @@ from headrace.routing.strategies import STRATEGIES
 
 @dataclass
 class Told:
-    """When calls were sent, by the router's own telling."""
+    """When calls were sent, according to the Router's events."""
 
     stage: Stage
     sent: list[tuple[float, str | None]] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Told:
 
 
 def refusing(name: str, at: float, retry_after: float) -> Any:
-    """A provider that refuses once, at that moment or soon after, and asks for some seconds."""
+    """A provider that returns 429 with this Retry-After for 0.3 seconds from `at` on."""
     return provider(name, faults=[{"kind": "status", "status": 429, "retry_after": retry_after, "since": at, "until": at + 0.3}])
 
 
@@ -67,7 +67,7 @@ def test_other_accounts_continue_while_one_is_held() -> None:
 
 
 def rejected_since(stage: Stage, moment: float) -> list[int]:
-    """Refusals until a moment, to be told from those after it."""
+    """The number of refusals up to a time, in a list that is filled when the time comes."""
     seen: list[int] = []
     stage.at(moment, lambda: seen.append(stage.rejected()))
     return seen
