@@ -1,4 +1,4 @@
-"""Calls to Anthropic through the public functions: OpenAI's words go in and come out, Anthropic's go over the wire. In both colours."""
+"""Calls to Anthropic through the public functions, which take and return OpenAI's format; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Azure through the public calls: both styles of address, versions, keys and tokens, every endpoint, in both colours."""
+"""Azure through the public functions: both URL styles, API versions, keys and tokens, every endpoint; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each kind of bad input gets an error of the right class that names the field and the fix, and shows no secret."""
+"""Each kind of bad input raises an error of the right class that names the field and the fix, and contains no secret."""
 
 from __future__ import annotations
 

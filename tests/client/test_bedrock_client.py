@@ -1,4 +1,4 @@
-"""Amazon Bedrock through the public calls: what goes out, signed or with a key, and what comes back, in both colours."""
+"""Amazon Bedrock through the public functions: requests, signed or with a key, and responses; sync and async."""
 
 from __future__ import annotations
 

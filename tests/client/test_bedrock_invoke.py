@@ -1,4 +1,4 @@
-"""Claude by Bedrock's InvokeModel, and embeddings: the model's own words in AWS's framing, in both colours."""
+"""Claude and embeddings by Bedrock's InvokeModel: the model's own format in AWS's framing; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Claude's prompt cache may end, said beside the messages (`cache_control_injection_points`)."""
+"""Cache breakpoints of Claude's prompt cache, given with `cache_control_injection_points`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers given again by a Router's cache, as its callers see them: in both colours, over real sockets and real stores."""
+"""A Router's response cache as callers see it, over real sockets and real stores; sync and async."""
 
 from __future__ import annotations
 

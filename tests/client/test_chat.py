@@ -1,4 +1,4 @@
-"""Chat, embeddings and text completions: what goes out, what comes back, in both colours."""
+"""Chat, embeddings and text completions: requests and responses; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of Vertex AI and Bedrock, whose calls stand in the caller's own storage, in both colours."""
+"""Batches of Vertex AI and Bedrock, with files in the caller's own bucket; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images, speech and reranking by Gemini, Vertex AI and Bedrock, and AssemblyAI's transcripts, in both colours."""
+"""Images, speech and reranking of Gemini, Vertex AI and Bedrock, and AssemblyAI's transcripts; sync and async."""
 
 from __future__ import annotations
 

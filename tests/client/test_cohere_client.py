@@ -1,4 +1,4 @@
-"""Calls to Cohere through the public functions: OpenAI's words go in and come out, Cohere's v2 goes over the wire. In both colours."""
+"""Calls to Cohere v2 through the public functions, which take and return OpenAI's format; sync and async."""
 
 from __future__ import annotations
 

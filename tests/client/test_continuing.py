@@ -1,4 +1,4 @@
-"""A stream that breaks off in mid-answer and is continued by another deployment."""
+"""A stream that breaks off in the middle and is continued by another deployment."""
 
 from __future__ import annotations
 

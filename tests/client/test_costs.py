@@ -1,4 +1,4 @@
-"""What a call has cost, beside its answer."""
+"""The cost of a call, given with its response."""
 
 from __future__ import annotations
 

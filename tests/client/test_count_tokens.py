@@ -1,4 +1,4 @@
-"""How many tokens a prompt has, by its provider's own count where it has one."""
+"""Token counts of a prompt, by the provider's own counter if it has one."""
 
 from __future__ import annotations
 

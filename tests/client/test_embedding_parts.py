@@ -1,4 +1,4 @@
-"""More texts than a provider takes in one request: sent in several, answered as one."""
+"""More texts than a provider accepts in one request: split into several requests with one response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What providers offer besides chat: as their users call it, against a server on a socket."""
+"""Endpoints other than chat, as users call them, with a server on a socket."""
 
 from __future__ import annotations
 

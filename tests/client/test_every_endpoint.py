@@ -1,4 +1,4 @@
-"""Every endpoint there is, blocking and awaited, at a strict simulated provider of each dialect that has it."""
+"""Every endpoint, sync and async, with a strict simulated provider of each dialect that has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many chats by one call of a Router, over real sockets: in order, failures in their places, the fastest taken and the rest given up."""
+"""Several chats in one call of a Router, over real sockets: results in order, failures in their places; or only the fastest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reranking, images, speech and fill-in-the-middle at providers with forms of their own, in both colours."""
+"""Reranking, images, speech and fill-in-the-middle at providers with formats of their own; sync and async."""
 
 from __future__ import annotations
 

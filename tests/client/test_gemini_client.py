@@ -1,4 +1,4 @@
-"""Calls to Gemini through the public functions: OpenAI's words go in and come out, Gemini's go over the wire. In both colours."""
+"""Calls to Gemini through the public functions, which take and return OpenAI's format; sync and async."""
 
 from __future__ import annotations
 

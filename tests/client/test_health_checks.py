@@ -1,4 +1,4 @@
-"""Health checks over real sockets, in both colours: at once, and beside the calls until the Router is closed."""
+"""Health checks over real sockets: on demand, and in the background until the Router is closed; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hedging over real sockets, in both colours: the second attempt's answer is taken, the first one's connection is closed at once."""
+"""Hedging over real sockets: the hedge's response is used, and the first connection is closed at once; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text completions of the models on Bedrock that complete a text, by InvokeModel, in both colours."""
+"""Text completions of models on Bedrock that complete text, by InvokeModel; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and batches at providers with forms of their own, as litellm's programs ask for them; checked by the providers' SDKs."""
+"""Files and batches at providers with formats of their own, as litellm's programs request them; checked by the providers' SDKs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of calls that are large: written and read line by line, others coming on in between, in both colours."""
+"""Large files of calls: written and read line by line, while other calls run; sync and async."""
 
 from __future__ import annotations
 

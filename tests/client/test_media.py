@@ -1,4 +1,4 @@
-"""Pictures, sounds and documents that a caller holds, or only points to."""
+"""Images, audio and documents, inline or by reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls to Mistral, which speaks OpenAI's dialect with an accent: thinking inside the content, ids of its own, no strange fields."""
+"""Calls to Mistral, whose dialect differs from OpenAI's: thinking within the content, its own ids, no unknown fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SageMaker, watsonx, Databricks, Snowflake and Anthropic's dialect at other houses, through the public calls, in both colours."""
+"""SageMaker, watsonx, Databricks, Snowflake, and Anthropic's dialect at other providers, through the public functions; sync and async."""
 
 from __future__ import annotations
 

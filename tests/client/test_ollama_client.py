@@ -1,4 +1,4 @@
-"""Calls to Ollama's own API through the public functions: OpenAI's words go in and come out, lines of JSON come back. In both colours."""
+"""Calls to Ollama's own API through the public functions, which take and return OpenAI's format; JSON lines on the wire; sync and async."""
 
 from __future__ import annotations
 

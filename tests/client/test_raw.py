@@ -1,4 +1,4 @@
-"""Answers in bytes: the provider's own where it speaks its caller's dialect, else written anew; read in passing either way."""
+"""Responses as bytes: forwarded if the provider uses the caller's dialect, otherwise rewritten; usage is read either way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stream_chunk_builder`: chunks as a caller has them, put together again."""
+"""`stream_chunk_builder`: a complete response from a caller's chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in buckets whose bytes break off on the way: the rest is asked for, of the same object. In both colours."""
+"""Downloads from buckets that break off: the rest of the same object is requested; sync and async."""
 
 from __future__ import annotations
 

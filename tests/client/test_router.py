@@ -1,4 +1,4 @@
-"""The Router over real sockets, in both colours: the forms it takes, what it sends, what it refuses at construction."""
+"""The Router over real sockets: the forms it accepts, what it sends, and what it rejects at construction; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs written for litellm's Router rely on, in both colours: fallbacks in all their forms, patterns, names, rehearsals."""
+"""What programs written for litellm's Router rely on: all forms of fallbacks, patterns, names, mock responses; sync and async."""
 
 from __future__ import annotations
 

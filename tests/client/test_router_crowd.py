@@ -1,4 +1,4 @@
-"""One Router for blocking threads and several event loops at once, over real sockets, with callers who leave at any moment."""
+"""One Router shared by threads and several event loops, over real sockets, with calls cancelled at any time."""
 
 from __future__ import annotations
 

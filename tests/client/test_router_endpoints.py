@@ -1,4 +1,4 @@
-"""Every endpoint of a Router, whole and streamed, in both colours: it is there, and a failure goes elsewhere as in a chat."""
+"""Every endpoint of a Router, complete and streamed: it exists, and failures go to another deployment as for chats; sync and async."""
 
 from __future__ import annotations
 

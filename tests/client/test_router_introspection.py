@@ -1,4 +1,4 @@
-"""What a Router tells of itself under litellm's names, in both colours where there are two."""
+"""What a Router reports about itself under litellm's names; sync and async if there are both."""
 
 from __future__ import annotations
 

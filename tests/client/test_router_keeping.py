@@ -1,4 +1,4 @@
-"""Files and batches of a Router's deployments, in both colours: kept by the first that keeps such things, asked for there again."""
+"""Files and batches of a Router: stored by the first deployment that can, and found there again; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routers that share their limits through a real store, as their users see them. Two Routers stand for two processes."""
+"""Routers that share limits through a real store, as users see them. Two Routers stand for two processes."""
 
 from __future__ import annotations
 

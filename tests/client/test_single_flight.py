@@ -1,4 +1,4 @@
-"""Callers who ask the same at the same time, over real sockets: tasks of one event loop, and threads."""
+"""Concurrent identical requests share one call, over real sockets: in tasks of one event loop, and in threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls in the words of Responses, Messages and generateContent: handed on where the provider speaks them, else translated."""
+"""Calls in the formats of Responses, Messages and generateContent: forwarded if the provider supports the format, else translated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers that no row describes, in shapes that servers of OpenAI's dialect have: what a caller gets of them, in both colours."""
+"""Providers without a row, in the forms that OpenAI-compatible servers have: what callers get from them; sync and async."""
 
 from __future__ import annotations
 

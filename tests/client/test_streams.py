@@ -1,4 +1,4 @@
-"""Streams: chunks as they arrive, proper ends, and ends that are not."""
+"""Streams: chunks as they arrive, complete ends, and premature ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are fetched by asking again, and models that complete one text, in both colours."""
+"""Responses that have to be polled, and models that complete a single text; sync and async."""
 
 from __future__ import annotations
 

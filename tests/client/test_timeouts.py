@@ -1,5 +1,5 @@
-"""Each time limit of a Router ends what it is for, says which one it was, and leaves nothing held: connecting, the first token, the silence
-between chunks, one attempt, and the whole call over its place in line, its attempts and its stream."""
+"""Each timeout of a Router takes effect, is named in the error, and leaves nothing held: connecting, first token, between chunks,
+one attempt, and the whole call with its wait in the queue, its attempts and its stream."""
 
 from __future__ import annotations
 

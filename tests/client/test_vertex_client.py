@@ -1,4 +1,4 @@
-"""Vertex AI through the public calls: Gemini, Claude, the partners' models and embeddings, with tokens and keys, in both colours."""
+"""Vertex AI through the public functions: Gemini, Claude, partner models and embeddings, with tokens and keys; sync and async."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where headrace is called from: threads, forks, running event loops, programs that simply end."""
+"""Where headrace is called from: threads, forks, running event loops, and programs that simply exit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The desk: LiteLLM's forms and answers, who may ask what, and what the sums say."""
+"""The admin API: LiteLLM's request and response bodies, permissions, and sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What coding agents send with every call, whatever provider is behind the gateway."""
+"""What coding agents send with every call, for every provider behind the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official Anthropic client talks to the gateway, OpenAI's models behind it."""
+"""The official Anthropic client calls the gateway, with OpenAI's models behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches are paid for: once, by who ordered them, when their provider has done them."""
+"""Batches are billed once, to their creator, when the provider has completed them."""
 
 from __future__ import annotations
 

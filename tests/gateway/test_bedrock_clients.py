@@ -1,4 +1,4 @@
-"""AWS's and Anthropic's own clients of Bedrock talk to the gateway, over providers of any words."""
+"""AWS's and Anthropic's own Bedrock clients call the gateway, with providers of several dialects behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Budgets with names: made once, given to many, changed for all of them."""
+"""Named budgets: created once, assigned to many holders, and changed for all of them."""
 
 from __future__ import annotations
 

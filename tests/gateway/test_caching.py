@@ -1,4 +1,4 @@
-"""The cache behind the gateway, and what a call may say of it."""
+"""The gateway's response cache, and how a call controls it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loggers of the operator's own, and integrations, as LiteLLM's configuration names them."""
+"""Custom loggers and integrations, as named in LiteLLM's configuration."""
 
 from __future__ import annotations
 

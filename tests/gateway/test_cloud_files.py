@@ -1,4 +1,4 @@
-"""Files and batches of Bedrock and Vertex AI behind a gateway and a Router, asked by the OpenAI SDK, at simulated clouds."""
+"""Files and batches of Bedrock and Vertex AI through a gateway and a Router, with the OpenAI SDK and simulated clouds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cohere's official clients, the plain one of v1 and the newer one of v2, over a provider of OpenAI's words and over one of Cohere's."""
+"""Cohere's official clients, v1 and v2, with a provider of OpenAI's dialect and one of Cohere's behind the gateway."""
 
 from __future__ import annotations
 

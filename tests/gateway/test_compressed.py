@@ -1,4 +1,4 @@
-"""Bodies that are compressed on their way, and questions for the head of an answer alone."""
+"""Compressed bodies, and HEAD requests."""
 
 from __future__ import annotations
 

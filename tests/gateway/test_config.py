@@ -1,4 +1,4 @@
-"""Configurations: what they may say, in which forms, and how they are told what is wrong."""
+"""Configurations: their forms, and the errors about their mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What calls say, in the ledger: only where that is asked for, without secrets, no longer than asked for, and no longer kept than that."""
+"""The content of calls in the ledger: recorded only if configured, without secrets, bounded in length and in time."""
 
 from __future__ import annotations
 

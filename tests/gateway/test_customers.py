@@ -1,4 +1,4 @@
-"""Customers: whom callers ask for, with limits and budgets of their own, in LiteLLM's words."""
+"""Customers (end users) with limits and budgets of their own, in LiteLLM's API."""
 
 from __future__ import annotations
 

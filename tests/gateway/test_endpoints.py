@@ -1,4 +1,4 @@
-"""What is asked beside chats: the official OpenAI client, the gateway, and a provider that writes down what it is sent."""
+"""Endpoints other than chat: the official OpenAI client, the gateway, and a provider that records what it receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast path and the slow one: the same answers, the same headers, the same books, whichever a request takes."""
+"""The fast path and the slow path give the same responses, headers and accounting."""
 
 from __future__ import annotations
 

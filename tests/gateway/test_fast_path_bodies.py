@@ -1,4 +1,4 @@
-"""What is read of a body in passing, and what sends it the slow path."""
+"""What the fast path reads of a body, and which bodies take the slow path."""
 
 from __future__ import annotations
 

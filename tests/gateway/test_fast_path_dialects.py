@@ -1,4 +1,4 @@
-"""Messages, Responses and embeddings along both ways: the fast path comes to the same as the slow one."""
+"""Messages, Responses and embeddings give the same results on the fast path and the slow path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two gateways over one store: what callers are told and what the store has on its books, whichever way calls go."""
+"""Two gateways with one store: responses and shared accounting are the same on both paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of Google's, uploaded in pieces by the official client, over a strict provider that wants its key with all but the pieces."""
+"""Google's files, uploaded in chunks by the official client, with a strict provider that requires its key except with chunks."""
 
 from __future__ import annotations
 

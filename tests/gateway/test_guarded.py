@@ -1,4 +1,4 @@
-"""Guardrails around the gateway's calls: refusals come in the caller's dialect, and answers that would go in bytes are looked at."""
+"""Guardrails on the gateway's calls: refusals are in the caller's dialect, and responses that would be forwarded as bytes are checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guardrails at `/{provider}/…` and around realtime sessions: applied, or told by name why not."""
+"""Guardrails for `/{provider}/…` and realtime sessions: applied, or rejected by name with the reason."""
 
 from __future__ import annotations
 

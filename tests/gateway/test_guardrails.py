@@ -1,4 +1,4 @@
-"""The section `guardrails`: what it makes of LiteLLM's words, and what it says of those that mean nothing here."""
+"""The section `guardrails`: how LiteLLM's settings are read, and errors about settings without effect here."""
 
 from __future__ import annotations
 

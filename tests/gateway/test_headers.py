@@ -1,4 +1,4 @@
-"""What a caller's headers say about his call."""
+"""Settings that a caller can make in request headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens of an identity provider in the place of keys: signed for real, by keys that a real server hands out."""
+"""Tokens of an identity provider instead of keys: really signed, with the public keys served by a real server."""
 
 from __future__ import annotations
 

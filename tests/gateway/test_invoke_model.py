@@ -1,4 +1,4 @@
-"""AWS's own client invokes models in the words of their makers, over providers of any words."""
+"""AWS's own client invokes models in their makers' formats, with providers of several dialects behind the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Virtual keys, teams and users over a real gateway and a real database: SQLite's and PostgreSQL's alike."""
+"""Virtual keys, teams and users, with a real gateway and real databases: SQLite and PostgreSQL."""
 
 from __future__ import annotations
 

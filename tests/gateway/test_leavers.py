@@ -1,4 +1,4 @@
-"""Callers who go away, and what they leave behind: nothing. Every endpoint has its turn in `test_leavers_everywhere`."""
+"""Callers who disconnect leave nothing behind. `test_leavers_everywhere` does this for every endpoint."""
 
 from __future__ import annotations
 

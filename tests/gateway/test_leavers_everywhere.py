@@ -1,4 +1,4 @@
-"""On every endpoint: who leaves, in the line or at the provider, leaves nothing behind."""
+"""On every endpoint, a caller who disconnects, from the queue or during the provider's response, leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: nothing lost, nothing twice, whatever happens to the process or to its disk."""
+"""The ledger loses no call and stores none twice, whatever happens to the process or its disk."""
 
 from __future__ import annotations
 

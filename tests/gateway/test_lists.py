@@ -1,4 +1,4 @@
-"""Lists at the desk: what a query asks for is what it is given, as by LiteLLM's proxy."""
+"""Lists of the admin API: filters, sorting and pages as in LiteLLM's proxy."""
 
 from __future__ import annotations
 

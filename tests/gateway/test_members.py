@@ -1,4 +1,4 @@
-"""What a user may spend within a team, and how fast."""
+"""Budgets and limits of a user within a team."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anthropic's batches by its official client: models under the gateway's names, ids that say where a batch is kept, each for its owner."""
+"""Anthropic's batches with its official client: the gateway's model names, ids that say where a batch is stored, and owners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistral's official client where it asks for what OpenAI's API has not."""
+"""Mistral's official client, for what OpenAI's API does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits and budgets of keys for single models, in LiteLLM's words."""
+"""Limits and budgets of keys for single models, in LiteLLM's API."""
 
 from __future__ import annotations
 

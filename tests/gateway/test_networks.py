@@ -1,4 +1,4 @@
-"""Addresses from which alone may be called."""
+"""Allowed IP addresses and networks."""
 
 from __future__ import annotations
 

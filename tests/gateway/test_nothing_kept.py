@@ -1,4 +1,4 @@
-"""Nothing is left of calls but what has a bound: whatever they ask for, and whatever names they bring."""
+"""Memory is bounded: calls leave nothing unbounded behind, whatever they request and whatever names they bring."""
 
 from __future__ import annotations
 

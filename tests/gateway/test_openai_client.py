@@ -1,4 +1,4 @@
-"""The official OpenAI client talks to the gateway."""
+"""The official OpenAI client calls the gateway."""
 
 from __future__ import annotations
 

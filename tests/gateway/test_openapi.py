@@ -1,4 +1,4 @@
-"""The gateway's own description, and what a generator makes of it: nothing that it allows may be answered with a fault, or not at all."""
+"""The gateway's OpenAPI document and requests generated from it: none that it allows causes a server error or a hang."""
 
 from __future__ import annotations
 

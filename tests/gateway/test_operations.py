@@ -1,4 +1,4 @@
-"""`headrace serve` as it is run: reloaded, stopped in the middle of calls, with several workers, over TLS, watched and logged."""
+"""`headrace serve` in operation: reload, stop during calls, several workers, TLS, metrics and logs."""
 
 from __future__ import annotations
 

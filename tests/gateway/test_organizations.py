@@ -1,4 +1,4 @@
-"""Organizations above teams, and tags across keys: models, limits and budgets that hold besides a key's own."""
+"""Organizations above teams, and tags across keys: models, limits and budgets that apply in addition to a key's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts of other sites' pages, which a browser lets call where the gateway says so."""
+"""CORS: scripts of other origins may call if the configuration allows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ollama's and Cohere's own chats at the gateway, over a provider of OpenAI's words and over one of their own."""
+"""Ollama's and Cohere's chat APIs at the gateway, with a provider of OpenAI's dialect and one of the same dialect behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a provider keeps is its owner's: ids that were given to one key are nothing to another."""
+"""What a provider stores belongs to its creator: ids given to one key are unknown to other keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page at `/`, as a browser without its script sees it, and the picture that its script asks for."""
+"""The dashboard at `/` as a browser without JavaScript sees it, and the data that its script requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where caller and provider speak the same dialect, the provider's bytes are the caller's; in every dialect waiting can be seen."""
+"""If caller and provider use the same dialect, the provider's bytes are forwarded unchanged; waiting is visible in every dialect."""
 
 from __future__ import annotations
 

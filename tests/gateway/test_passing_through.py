@@ -1,4 +1,4 @@
-"""`/{provider}/…`: what a provider has that nobody else does, with the gateway's key, counted like any call."""
+"""`/{provider}/…`: a provider's own endpoints, with the gateway's key, counted like any call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which paths may be asked for, and by whom."""
+"""Which paths are served, and to whom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies: for whose calls which guardrails hold."""
+"""Policies: which guardrails apply to whose calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a model at the desk, and what calls of it would cost."""
+"""The admin API on models: what is known of one, and what calls to it would cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left under a caller's own limits, in the headers that its client reads."""
+"""Response headers with what is left under the caller's own limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Realtime sessions through the gateway: the official client, and a provider that talks."""
+"""Realtime sessions through the gateway: the official client, and a simulated realtime provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every call is handed to the ledger once, with who asked, what it used and how it ended, before its caller has the last byte."""
+"""Every call is recorded in the ledger once, with its caller, usage and outcome, before the caller has the last byte."""
 
 from __future__ import annotations
 

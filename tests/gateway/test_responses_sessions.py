@@ -1,4 +1,4 @@
-"""Responses over a WebSocket: OpenAI's own client, over a provider that speaks Responses and over one that has chats alone."""
+"""Responses over a WebSocket: OpenAI's own client, with a provider of the Responses API and one that only has chats."""
 
 from __future__ import annotations
 

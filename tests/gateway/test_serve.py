@@ -1,4 +1,4 @@
-"""`headrace serve`, as it is typed."""
+"""The command `headrace serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller who takes nothing holds up its provider, not the gateway's memory."""
+"""A caller who does not read its response slows its provider down instead of filling the gateway's memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller's connection by itself, over a transport that only notes what is written."""
+"""A single caller connection, over a transport that records what is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a configuration says of all calls together, and of keys and users that are made."""
+"""Settings for all calls together, and for new keys and users."""
 
 from __future__ import annotations
 

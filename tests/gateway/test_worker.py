@@ -1,4 +1,4 @@
-"""What a worker settles before the first call."""
+"""What a worker sets up before its first call."""
 
 from __future__ import annotations
 

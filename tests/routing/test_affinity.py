@@ -1,4 +1,4 @@
-"""Who served a conversation last."""
+"""Which deployment served a conversation last."""
 
 from __future__ import annotations
 

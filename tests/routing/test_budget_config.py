@@ -1,4 +1,4 @@
-"""Prices and budgets as a model_list says them."""
+"""Prices and budgets in a model_list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which groups stand behind which."""
+"""The fallbacks of each group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which deployments may serve a call at all."""
+"""Which deployments are eligible for a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which deployments rest, and for how long."""
+"""Cooldowns: which deployments, and for how long."""
 
 from __future__ import annotations
 

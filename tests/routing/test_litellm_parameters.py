@@ -1,6 +1,6 @@
-"""Every parameter of litellm's Router (1.106.2) and of its deployments does what it says, or is refused by name with what to use instead.
+"""Every parameter of litellm's Router (1.106.2) and of its deployments does what it says, or is rejected by name with what to use instead.
 
-What a parameter does is shown over the simulator in virtual time; `ELSEWHERE` says which test shows it where another one does already.
+The effect of a parameter is tested with the simulator in virtual time; `ELSEWHERE` names the test if another one covers it.
 """
 
 from __future__ import annotations

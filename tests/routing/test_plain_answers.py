@@ -1,4 +1,4 @@
-"""Usage that is read in one look comes to the same bill as any other."""
+"""Usage read by the fast path gives the same cost as usage read in full."""
 
 from __future__ import annotations
 

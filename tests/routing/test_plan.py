@@ -1,4 +1,4 @@
-"""Reading a model_list: LiteLLM's forms, and what is wrong with it said by name."""
+"""Parsing a model_list: LiteLLM's forms, and errors that name the mistake."""
 
 from __future__ import annotations
 

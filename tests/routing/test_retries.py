@@ -1,4 +1,4 @@
-"""How often a failed call is tried again."""
+"""How often a failed call is retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Router that goes by other options while it runs."""
+"""Changing a Router's options at run time."""
 
 from __future__ import annotations
 
