@@ -50,15 +50,15 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "stream_timeout": "client/test_timeouts.py::test_a_stream_has_its_own_limit_and_a_call_over_its_router",
     "model_list": "client/test_router.py::test_the_users_own_form",
     "model_group_alias": "client/test_router.py::test_an_alias_reaches_its_group",
-    "max_fallbacks": "scenes/test_outages.py::test_a_walk_is_no_longer_than_it_may_be",
-    "enable_pre_call_checks": "scenes/test_outages.py::test_without_such_a_group_the_caller_is_told",
-    "provider_budget_config": "scenes/test_provider_budgets.py::test_when_all_providers_are_spent_the_caller_is_told_whose_budget_it_was",
+    "max_fallbacks": "scenes/test_outages.py::test_max_fallbacks_bounds_a_chain",
+    "enable_pre_call_checks": "scenes/test_outages.py::test_without_a_fallback_for_long_prompts_the_caller_gets_the_error",
+    "provider_budget_config": "scenes/test_provider_budgets.py::test_when_all_provider_budgets_are_spent_the_error_names_them",
     "enable_health_check_routing": "scenes/test_health_checks.py::test_checks_may_only_report",
-    "health_check_staleness_threshold": "scenes/test_health_checks.py::test_the_word_of_a_check_grows_old",
-    "health_check_ignore_transient_errors": "scenes/test_health_checks.py::test_a_check_that_times_out_may_say_nothing",
+    "health_check_staleness_threshold": "scenes/test_health_checks.py::test_the_result_of_a_check_expires",
+    "health_check_ignore_transient_errors": "scenes/test_health_checks.py::test_a_check_that_times_out_can_be_ignored",
     "background_health_check_model_groups":
-        "scenes/test_health_checks.py::test_only_the_groups_that_are_named_are_checked_and_none_that_is_excused",
-    "retry_policy": "scenes/test_outages.py::test_a_policy_by_kind_of_failure_is_followed",
+        "scenes/test_health_checks.py::test_only_named_groups_are_checked_and_no_excluded_deployment",
+    "retry_policy": "scenes/test_outages.py::test_a_retry_policy_by_kind_of_failure_is_followed",
 }  # fmt: skip
 
 Check = Callable[[], None]
