@@ -1,4 +1,4 @@
-"""`make demo`: shows headrace at work, on your provider or on simulated ones, and checks that it keeps its promises."""
+"""`make demo`: runs headrace with your provider or simulated ones, and checks that it keeps its promises."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from headrace.simulator.server import Running, running
 
 EXAMPLES: Final = Path(__file__).parents[3] / "examples"
 PROGRAMS: Final = (
-    ("backend.litellm_example", "a chat, whole and as a stream", "LLM"),
-    ("backend.embedding_litellm_example", "an embedding", "EMBEDDING"),
+    ("backend.litellm_example", "a complete and a streamed chat response", "LLM"),
+    ("backend.embedding_litellm_example", "embeddings", "EMBEDDING"),
 )
 """Module, what it demonstrates, and the settings it needs."""
 
@@ -46,12 +46,15 @@ SHOWN: Final = 70
 
 @click.command()
 @click.option(
-    "--jobs", type=click.IntRange(1, 10_000), metavar="N", help="How many jobs at once: 300 simulated, 20 on a provider of yours."
+    "--jobs",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Number of concurrent jobs. Default: 300 with simulated providers, 20 with your own.",
 )
-@click.option("--fast", is_flag=True, help="Simulated limits twenty times as large, for a quick look.")
-@click.option("--yes", is_flag=True, help="Do not ask before spending money on a provider of yours.")
+@click.option("--fast", is_flag=True, help="Multiply the simulated limits by twenty, for a quick look.")
+@click.option("--yes", is_flag=True, help="Do not ask before spending money with your own provider.")
 def demo(jobs: int | None, fast: bool, yes: bool) -> int:
-    """Run the examples, then many jobs at once through one Router, and print what became of them."""
+    """Run the examples, then many jobs at once through one Router, and print the results."""
     values = settings.values()
     if "LLM_PROVIDER" in values and "LLM_MODEL" in values:
         return _on_a_real_provider(jobs or 20, yes)
@@ -60,7 +63,7 @@ def demo(jobs: int | None, fast: bool, yes: bool) -> int:
 
 def _on_simulated_providers(jobs: int, fast: bool) -> int:
     scene = simulated_scene(20.0 if fast else 1.0)
-    heading("No provider in .env or the environment: simulated ones start by themselves on this machine.")
+    heading("No provider in .env or the environment. Starting simulated ones on this machine.")
     _show_deployments(scene)
     with running(scene.simulator) as base:
         examples = run_examples(scene.environment(base))
@@ -71,11 +74,13 @@ def _on_simulated_providers(jobs: int, fast: bool) -> int:
 
 def _on_a_real_provider(jobs: int, yes: bool) -> int:
     scene = real_scene(settings.model_list())
-    heading(f"Using the provider of your settings ({settings.origin}).")
+    heading(f"Using the provider from your settings ({settings.origin}).")
     _show_deployments(scene)
     examples = run_examples({})
-    if not yes and not (sys.stdin.isatty() and click.confirm(f"Now {jobs} jobs at once? They are short, but cost money.", default=True)):
-        say("The jobs were left out; --yes runs them without asking.")
+    if not yes and not (
+        sys.stdin.isatty() and click.confirm(f"Run {jobs} concurrent jobs now? They are short, but cost money.", default=True)
+    ):
+        say("The jobs were skipped; --yes runs them without asking.")
         return 0 if all(examples.values()) else 1
     return _verdict(scene, _jobs(scene, api.Router(scene.model_list("")), jobs, None), examples)
 
@@ -96,7 +101,7 @@ def _show_deployments(scene: Scene) -> None:
 def run_examples(environment: Mapping[str, str]) -> dict[str, bool]:
     """Run each program in examples/ whose settings are available, unchanged and in its own process. Returns whether
     each succeeded, by name."""
-    heading("The example programs, as they are:")
+    heading("Running the example programs unchanged:")
     if not EXAMPLES.is_dir():
         raise click.UsageError("the demo runs the programs of examples/: start it from a copy of the repository, with make demo")
     known = environment or settings.values()
@@ -231,7 +236,7 @@ def _refusals(found: Run) -> Line:
 def _use_lines(scene: Scene, found: Run) -> list[Line]:
     failing = sum(found.stats[name]["statuses"].get("500", 0) for name in scene.failing)
     rerouted = Line(
-        "calls that failed at the failing deployment, answered by others",
+        "calls failed by the failing deployment and answered by others",
         f"{found.tally.failovers} of {failing}",
         found.tally.failovers == failing,
     )
@@ -250,8 +255,8 @@ def _use_line(found: Sequence[Use]) -> Line:
 def _waits(tally: Tally) -> list[Line]:
     done = [outcome for outcome in tally.outcomes if not outcome.error]
     return [
-        Line("wait for a turn, p50 / p99 / max", _spread([outcome.waited for outcome in done])),
-        Line("from asking to the answer, p50 / p99 / max", _spread([outcome.seconds for outcome in done])),
+        Line("wait in the queue, p50 / p99 / max", _spread([outcome.waited for outcome in done])),
+        Line("latency with the wait, p50 / p99 / max", _spread([outcome.seconds for outcome in done])),
     ]
 
 
