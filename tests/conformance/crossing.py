@@ -15,6 +15,7 @@ from conformance.corpus import Exchange
 from conformance.tongues import Tongue, reply
 from headrace.calls import encode
 from headrace.dialects import load
+from headrace.dialects.amends import amended
 from headrace.dialects.answers import InCommon, answer_in_common
 from headrace.dialects.base import Target
 from headrace.dialects.citation_words import inner
@@ -113,13 +114,12 @@ def request(tongue: Tongue, exchange: Exchange, to: str) -> Crossing:
     """The recorded request of `tongue` to `to`."""
     asked, callee = tongue.asked(exchange) or {}, CALLEES[to]
     hub, dialect = tongue.dialect.read_request(asked), load(callee.dialect)
+    target = Target(callee.provider, callee.model, "https://api.example.com/v1", (), tongue.name)
+    if tongue.name != callee.dialect:
+        hub, _ = amended(hub, tongue.name, callee.dialect, target)
     unsaid = dialect.unsaid(hub)
     try:
-        if tongue.name == callee.dialect:
-            body = {**asked, "model": callee.model}
-        else:
-            target = Target(callee.provider, callee.model, "https://api.example.com/v1", (), tongue.name)
-            body = json.loads(dialect.write_request(hub, target).body)
+        body = {**asked, "model": callee.model} if tongue.name == callee.dialect else json.loads(dialect.write_request(hub, target).body)
     except BadRequestError as error:
         return Crossing([], refused=str(error), unsaid=unsaid)
     left = [] if tongue.name == callee.dialect else [*left_out(hub, tongue.name, callee.dialect), *unheard(hub, callee)]
