@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from headrace.errors import EXCEPTION, POLICY, Kind
 from headrace.gateway.config import CACHES
+from headrace.gateway.default_terms import DEFAULT_TERMS
 from headrace.gateway.general import GENERAL
-from headrace.gateway.standing import STANDING
 from headrace.providers.table import markdown as providers
 from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL
 from headrace.routing.plan import LIMIT_NAMES
@@ -229,7 +229,7 @@ def configuration() -> str:
         options.pop(name)
     limits = {name: LIMITS[name] for name in LIMIT_NAMES}
     library = {name: f"The Router's `{theirs}`." for name, theirs in (FOR_CALLS | CACHES).items()}
-    library |= {name: what for name, (_, what) in STANDING.items()}
+    library |= {name: what for name, (_, what) in DEFAULT_TERMS.items()}
     library |= dict.fromkeys(FOR_EVERY_CALL, "Default for every deployment.")
     own = {name: key.what for name, key in GENERAL.items()}
     parts = {

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.ledger.killing import kill_often
-from headrace.gateway.ledger.books import Books
+from headrace.gateway.ledger.writer import LedgerWriter
 from headrace.gateway.records import Record
 from headrace.runtime.sql import Database
 from headrace.simulator.config import ProviderConfig, SimulatorConfig
@@ -34,7 +34,7 @@ def cost(calls: int, database: str) -> int:
     async def measure() -> None:
         with tempfile.TemporaryDirectory() as folder:
             opened = Database(database or f"sqlite:///{folder}/headrace.db")
-            books = Books(opened, Path(folder) / "journal")
+            books = LedgerWriter(opened, Path(folder) / "journal")
             now = time.time()
             records = [Record(id=f"req_{number:024}", began=now, ended=now + 1, usage=usage, cost=1234, **names) for number in range(calls)]
             began = time.process_time()

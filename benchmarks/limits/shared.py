@@ -113,7 +113,7 @@ def stats(address: str) -> dict[str, Any]:
     return found
 
 
-class Watch:
+class RecentCalls:
     """Polls twice a second how many calls the providers have admitted."""
 
     def __init__(self, address: str) -> None:
@@ -158,7 +158,7 @@ def simulator(rates: int = 1, **more: Any) -> dict[str, Any]:
 def steady(seconds: float) -> Scene:
     """All processes work, none dies."""
 
-    def course(fleet: Fleet, watch: Watch, store: Store, scene: Scene) -> None:
+    def course(fleet: Fleet, watch: RecentCalls, store: Store, scene: Scene) -> None:
         fleet.wait(seconds)
         scene.use = watch.use(fleet.began + 60, fleet.began + seconds)
         scene.missed += [] if scene.use >= LEAST_USE else [f"use {scene.use:.1%}"]
@@ -169,7 +169,7 @@ def steady(seconds: float) -> Scene:
 def store_dies(seconds: float) -> Scene:
     """The store is killed after a minute and returns half a minute later, empty."""
 
-    def course(fleet: Fleet, watch: Watch, store: Store, scene: Scene) -> None:
+    def course(fleet: Fleet, watch: RecentCalls, store: Store, scene: Scene) -> None:
         fleet.wait(60)
         store.kill()
         fleet.wait(90)
@@ -186,7 +186,7 @@ def store_dies(seconds: float) -> Scene:
 def worker_dies(seconds: float) -> Scene:
     """Concurrency is the binding limit; the process that holds most of it is killed."""
 
-    def course(fleet: Fleet, watch: Watch, store: Store, scene: Scene) -> None:
+    def course(fleet: Fleet, watch: RecentCalls, store: Store, scene: Scene) -> None:
         fleet.wait(30)
         fleet.processes[0].kill()
         died = time.monotonic()
@@ -200,7 +200,7 @@ def worker_dies(seconds: float) -> Scene:
     return played("busiest process killed", seconds, course, max_parallel=12, rates=10, ttft={"median": 2.0, "sigma": 0.3})
 
 
-def _full_again(watch: Watch, died: float, full: float) -> float:
+def _full_again(watch: RecentCalls, died: float, full: float) -> float:
     """Seconds until as many calls are in flight, averaged over the following ten, as before."""
     after = [(at, running) for at, _, running in watch.seen if at >= died]
     for at, _ in after:
@@ -235,7 +235,7 @@ class Store:
 def played(
     name: str,
     seconds: float,
-    course: Callable[[Fleet, Watch, Store, Scene], None],
+    course: Callable[[Fleet, RecentCalls, Store, Scene], None],
     max_parallel: int | None = None,
     rates: int = 1,
     ttft: Any = None,
@@ -250,7 +250,7 @@ def played(
         jobs = round(1.5 * seconds * sum(rpm for _, rpm, _ in PLACES) / 60)
         fleet = Fleet(folder, address, f"redis://127.0.0.1:{store.port}/0", jobs, rates, max_parallel=max_parallel)
         stack.callback(fleet.kill)
-        watch = Watch(address)
+        watch = RecentCalls(address)
         fleet.go()
         course(fleet, watch, store, scene)
         watch.stop()

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from tests.gateway.conftest import provider
-from tests.gateway.lasting import kept
+from tests.gateway.persistence import kept
 
 from headrace import Router
-from headrace.gateway.lasting import Where
 from headrace.gateway.page.serving import BUILT
+from headrace.gateway.persistence import Where
 from headrace.simulator.config import SimulatorConfig
 from headrace.simulator.server import running
 

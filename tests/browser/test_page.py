@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 from tests.gateway.conftest import KEY
-from tests.gateway.lasting import kept
+from tests.gateway.persistence import kept
 
 from headrace import Router
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 
 pytestmark = pytest.mark.timeout(120)
 

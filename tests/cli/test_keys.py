@@ -18,7 +18,7 @@ from headrace import Router
 from headrace.errors import AuthenticationError
 from headrace.gateway.callers import Caller
 from headrace.gateway.keys.keyring import Keyring
-from headrace.gateway.ledger.books import Books
+from headrace.gateway.ledger.writer import LedgerWriter
 from headrace.gateway.records import Outcome, Record
 from headrace.runtime.sql import Database
 
@@ -35,7 +35,7 @@ def found(token: str) -> Caller | None:
 
     async def find() -> Caller | None:
         opened = database()
-        books = Books(opened, Path(".headrace/journal"))
+        books = LedgerWriter(opened, Path(".headrace/journal"))
         try:
             return await Keyring(
                 opened, Router([{"model_name": "gpt", "litellm_params": {"model": "openai/gpt", "api_key": "sk-none"}}]), books.spent
@@ -52,7 +52,7 @@ def spend(*records: Record) -> None:
 
     async def work() -> None:
         opened = database()
-        books = Books(opened, Path(".headrace/journal"))
+        books = LedgerWriter(opened, Path(".headrace/journal"))
         for record in records:
             books.append(record)
         books._journal.close()

@@ -19,7 +19,7 @@ from headrace import Router
 from headrace.gateway.app import gateway
 from headrace.gateway.callers import Keys
 from headrace.gateway.config import Settings
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 from headrace.gateway.records import Ledger
 from headrace.gateway.sockets import Connection
 from headrace.gateway.state import State
@@ -150,7 +150,7 @@ def eventually() -> Callable[[Callable[[], bool]], bool]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The URL of a PostgreSQL server."""
-    from tests.gateway.lasting import postgres
+    from tests.gateway.persistence import postgres
 
     with postgres() as url:
         yield url
@@ -159,7 +159,7 @@ def server() -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def at(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
     """An empty database of each kind, and a folder for journals."""
-    from tests.gateway.lasting import new_database
+    from tests.gateway.persistence import new_database
 
     if request.param == "sqlite":
         return Where(f"sqlite:///{tmp_path / 'headrace.db'}", tmp_path)
@@ -169,7 +169,7 @@ def at(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
 @pytest.fixture(name="gateway")
 def gateway_with_keys(upstream: object, at: Where) -> Iterator[Any]:
     """A gateway with keys, ledger and priced models."""
-    from tests.gateway.lasting import Gateway, kept, priced
+    from tests.gateway.persistence import Gateway, kept, priced
 
     with kept(priced(upstream), at) as (base, state):
         yield Gateway(base, state)

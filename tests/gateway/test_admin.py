@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from tests.client.upstream import standing
 from tests.gateway.conftest import CHAT, KEY
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 from tests.gateway.test_keys import _any
 
 from headrace.gateway.admin.asked_calls import at as moment_of
-from headrace.gateway.admin.model_desk import secret
-from headrace.gateway.lasting import Where
+from headrace.gateway.admin.model_handlers import secret
+from headrace.gateway.persistence import Where
 from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import DatabaseError
 from headrace.simulator.server import Running
@@ -269,7 +269,7 @@ def test_a_model_added_at_run_time_serves_here_elsewhere_and_after_a_restart(
     with kept(priced(upstream), at) as opened:
         again = Gateway(*opened)
         again.chat(KEY, model="late-comer")
-        again.state.desk._models._counter.router.delete_deployment("added")  # as another configuration's model_list does
+        again.state.admin._models._context.router.delete_deployment("added")  # as another configuration's model_list does
         assert eventually(lambda: "late-comer" in str(again.ask("/v1/models")))
         again.ask("/model/delete", {"id": "added"})
         again.chat(KEY, 404, model="late-comer")

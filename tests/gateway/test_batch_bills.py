@@ -20,14 +20,14 @@ import openai
 import pytest
 from tests.client.upstream import Reply, Upstream, standing
 from tests.gateway.conftest import KEY
-from tests.gateway.lasting import Gateway, kept
+from tests.gateway.persistence import Gateway, kept
 
 from headrace import Router
-from headrace.gateway import kept_table
-from headrace.gateway.lasting import Where
+from headrace.gateway import stored_object_table
 from headrace.gateway.ledger import batch_bills, order_table
 from headrace.gateway.ledger.batch_bills import Batches
 from headrace.gateway.orders import RESPONSE, Order
+from headrace.gateway.persistence import Where
 from headrace.gateway.records import Record
 from headrace.runtime.sql import Database
 
@@ -420,7 +420,7 @@ def test_a_response_made_in_the_background_that_nobody_asks_for_is_paid(
     place: Gateway, provider: Upstream, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stood nowhere, and cost nothing."""
-    for module in (kept_table, batch_bills):  # the first look may come before the answer is another
+    for module in (stored_object_table, batch_bills):  # the first look may come before the answer is another
         monkeypatch.setattr(module, "SOONEST", 0.0)
     place.ask("/team/new", {"team_id": "core"})
     place.ask("/customer/new", {"user_id": "acme"})

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 from tests.client.upstream import Reply, Upstream, chunk, sse, standing
 from tests.gateway.conftest import KEY, serving
-from tests.gateway.lasting import Gateway
+from tests.gateway.persistence import Gateway
 
 from headrace import Router
 from headrace.dialects.bedrock_converse.eventstream import event

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 SMALL = {"budget_id": "small", "max_budget": 2.5, "budget_duration": "30d", "rpm_limit": 60}

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 pytestmark = SQLITE

@@ -15,7 +15,7 @@ from tests.gateway.conftest import CHAT
 from tests.gateway.test_serve import HERE, config, start
 
 from headrace import Router
-from headrace.gateway.callbacks import Telling, read_callbacks
+from headrace.gateway.callbacks import CallbackService, read_callbacks
 from headrace.layers import around
 
 LOGGER = """
@@ -113,7 +113,7 @@ def test_lists_are_read_and_taken_back(tmp_path: Path, monkeypatch: pytest.Monke
     (name, function) = found.lists["callbacks"]
     assert (name, function.__name__) == ("otel", "told")
     assert (Router.standing, around.standing()) == (standing, layers)  # none of litellm's other ways
-    telling = Telling(read_callbacks({"success_callback": ["loggers_of_mine.told"]}, tmp_path, wrong.append))
+    telling = CallbackService(read_callbacks({"success_callback": ["loggers_of_mine.told"]}, tmp_path, wrong.append))
     telling._runs = True
     telling.use(telling_of := read_callbacks({"success_callback": ["loggers_of_mine.told"]}, tmp_path, wrong.append))
     import litellm  # late: headrace stands in for it by now

@@ -12,13 +12,13 @@ import httpx
 import openai
 import pytest
 from tests.client.upstream import Reply, standing
-from tests.gateway.lasting import Gateway, kept
+from tests.gateway.persistence import Gateway, kept
 from tests.simulator.test_buckets import CHATS, Cloud, base, nobodys_own, streamed  # noqa: F401
 from tests.simulator.test_keeping import chat, written
 
 import headrace
 from headrace import Router
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 from headrace.simulator.buckets import Buckets
 from headrace.simulator.server import Running
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import KEY
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
 from headrace.gateway.config import Settings, read_config
 from headrace.gateway.contents import Content, shortened, told
-from headrace.gateway.guardrails import Guarding, read_guardrails
-from headrace.gateway.lasting import Where
-from headrace.gateway.ledger.books import Books
+from headrace.gateway.guardrails import GuardrailService, read_guardrails
+from headrace.gateway.ledger.writer import LedgerWriter
+from headrace.gateway.persistence import Where
 from headrace.gateway.records import Record
 from headrace.layers import around
 from headrace.runtime.sql import Database
@@ -92,7 +92,7 @@ def test_a_team_or_a_key_keeps_what_its_calls_say_to_itself(upstream: object, wh
 def test_a_question_is_kept_as_guardrails_let_it_go_and_not_where_they_refuse_it(upstream: object, where: Where) -> None:
     entry = {"guardrail_name": "mine", "litellm_params": {"guardrail": "presidio", "default_on": True}}
     entry["litellm_params"]["pii_entities_config"] = {"EMAIL_ADDRESS": "MASK", "CREDIT_CARD": "BLOCK"}  # type: ignore[index]
-    guarding = Guarding(read_guardrails([entry], pytest.fail))
+    guarding = GuardrailService(read_guardrails([entry], pytest.fail))
     before = around._layers
     asyncio.run(guarding.start())
     try:
@@ -110,7 +110,7 @@ def test_a_question_is_kept_as_guardrails_let_it_go_and_not_where_they_refuse_it
 def test_what_was_said_is_forgotten_before_the_call_is(where: Where) -> None:
     async def work() -> None:
         database = Database(where.database)
-        books = Books(database, where.folder / "journal", keep_content=100.0, clock=lambda: 5000.0)
+        books = LedgerWriter(database, where.folder / "journal", keep_content=100.0, clock=lambda: 5000.0)
         for began in (1000.0, 4950.0):
             books.append(Record(id=f"at {began:.0f}", began=began, ended=began, content={"request": "?"}))
         await books.fold()

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, KEY
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 from tests.gateway.test_keys import _any
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from headrace.gateway.config import Settings
+from headrace.gateway.default_terms import read_default_terms
 from headrace.gateway.keys import keyring
 from headrace.gateway.keys.holders import Kind
 from headrace.gateway.keys.keyring import budget_scope
-from headrace.gateway.lasting import Where
-from headrace.gateway.standing import read_standing
+from headrace.gateway.persistence import Where
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 
@@ -125,7 +125,9 @@ def each(**said: Any) -> Settings:
     def wrong(what: str) -> None:
         raise AssertionError(what)
 
-    return Settings(key=KEY, keep_alive=0.2, standing=read_standing({f"max_end_user_{name}": value for name, value in said.items()}, wrong))
+    return Settings(
+        key=KEY, keep_alive=0.2, default_terms=read_default_terms({f"max_end_user_{name}": value for name, value in said.items()}, wrong)
+    )
 
 
 def spends_all(gateway: Gateway, key: str, customer: str) -> int:

@@ -18,11 +18,11 @@ import pytest
 from google import genai
 from google.genai import errors, types
 from tests.gateway.conftest import KEY, provider, serving
-from tests.gateway.lasting import Gateway, kept
+from tests.gateway.persistence import Gateway, kept
 
 from headrace import Router
 from headrace.gateway.config import Settings
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 from headrace.gateway.uploads import Place
 from headrace.simulator.config import SimulatorConfig
 from headrace.simulator.server import Running, running

@@ -12,7 +12,7 @@ import pytest
 import headrace
 from headrace.errors import ContentPolicyViolationError
 from headrace.gateway.config import Mistakes, read_config
-from headrace.gateway.guardrails import Guarding, read_guardrails
+from headrace.gateway.guardrails import GuardrailService, read_guardrails
 from headrace.layers import around
 from headrace.layers.guardrails import Finding, Guardrail
 
@@ -44,7 +44,7 @@ def asked(text: str, entries: list[Any], says: str = "fine", **options: Any) -> 
     told: list[str] = []
 
     async def call() -> str:
-        guarding = Guarding(rules(*entries))
+        guarding = GuardrailService(rules(*entries))
         await guarding.start()
         around.install(_listening(told))
         try:
@@ -158,7 +158,7 @@ def test_a_section_that_is_no_list_is_told(tmp_path: Path) -> None:
 
 def test_without_rules_nothing_stands_around_a_call() -> None:
     async def started() -> tuple[int, int, int]:
-        guarding = Guarding()
+        guarding = GuardrailService()
         await guarding.start()
         none = len(around.standing())
         guarding.use(rules(rule()))

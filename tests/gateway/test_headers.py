@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 from tests.gateway.conftest import KEY
-from tests.gateway.lasting import Gateway
+from tests.gateway.persistence import Gateway
 
 from headrace.errors import BadRequestError
 from headrace.gateway.headers import options_of

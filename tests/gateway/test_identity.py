@@ -18,13 +18,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.gateway.conftest import KEY
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
 from headrace.errors import ConfigurationError
 from headrace.gateway.config import Settings
 from headrace.gateway.keys.identity import identities
-from headrace.gateway.lasting import Where
 from headrace.gateway.permissions import read_permissions
+from headrace.gateway.persistence import Where
 
 AUDIENCE = "api://headrace"
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, KEY
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
 from headrace.gateway import guard
 from headrace.gateway.keys import keyring
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 from headrace.runtime.sql import Database
 
 Eventually = Callable[[Callable[[], bool]], bool]

@@ -20,14 +20,14 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 from benchmarks.ledger.killing import kill_often
-from tests.gateway.lasting import new_database
+from tests.gateway.persistence import new_database
 
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
-from headrace.gateway.lasting import Where, where
 from headrace.gateway.ledger import folding
-from headrace.gateway.ledger.books import Books
 from headrace.gateway.ledger.journal import Journal, framed, lines, orphans, unframed
+from headrace.gateway.ledger.writer import LedgerWriter
+from headrace.gateway.persistence import Where, where
 from headrace.gateway.records import Outcome, Record
 from headrace.runtime.sql import Database
 from headrace.runtime.sql_address import address
@@ -46,8 +46,8 @@ class Opened:
         self.where = where
         self.database = Database(where.database)
 
-    def books(self, **given: Any) -> Books:
-        return Books(self.database, self.where.folder / "journal", **given)
+    def books(self, **given: Any) -> LedgerWriter:
+        return LedgerWriter(self.database, self.where.folder / "journal", **given)
 
     def ids(self) -> list[str]:
         with self.database.transaction() as connection:
@@ -256,7 +256,7 @@ def test_a_disk_that_is_full_loses_no_call(at: Where, monkeypatch: pytest.Monkey
 
 
 def test_a_long_journal_is_followed_by_another(at: Where, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.gateway.ledger.books.LONGEST", 100)
+    monkeypatch.setattr("headrace.gateway.ledger.writer.LONGEST", 100)
 
     async def work(opened: Opened) -> None:
         books = opened.books()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.gateway.lasting import Gateway
+from tests.gateway.persistence import Gateway
 
 pytestmark = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 Eventually = Callable[[Callable[[], bool]], bool]

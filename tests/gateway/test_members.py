@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tests.gateway.conftest import CHAT
 from tests.gateway.fast_path_scene import Client
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 from tests.gateway.test_budgets import spend
 
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 Eventually = Callable[[Callable[[], bool]], bool]

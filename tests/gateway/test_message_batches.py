@@ -11,13 +11,13 @@ import anthropic
 import pytest
 from tests.client.upstream import Reply, Upstream, standing
 from tests.gateway.conftest import KEY, serving
-from tests.gateway.lasting import Gateway, kept
+from tests.gateway.persistence import Gateway, kept
 
 from headrace import Router
 from headrace.dialects.anthropic_messages.requests import VERSION
 from headrace.gateway.config import Settings
-from headrace.gateway.kept_table import KeptTable
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
+from headrace.gateway.stored_object_table import StoredObjectTable
 
 BATCH = {
     "id": "msgbatch_1", "type": "message_batch", "processing_status": "ended", "created_at": "2026-11-29T08:00:00Z",
@@ -42,7 +42,7 @@ def provider() -> Iterator[Upstream]:
         yield made
 
 
-async def _billed(self: KeptTable, deployment: str, batch: str) -> bool:
+async def _billed(self: StoredObjectTable, deployment: str, batch: str) -> bool:
     return False
 
 
@@ -77,7 +77,7 @@ def asking(model: str, id: str = "a", **more: Any) -> Any:
 def test_a_batch_is_made_followed_read_stopped_and_deleted(
     place: Gateway, provider: Upstream, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(KeptTable, "done", _billed)  # tests/gateway/test_batch_bills.py has what comes of it
+    monkeypatch.setattr(StoredObjectTable, "done", _billed)  # tests/gateway/test_batch_bills.py has what comes of it
     batches = client(place.base + prefix, place.key()).messages.batches
     provider.answer(Reply(BATCH))
     asked = [asking("claude", thinking={"type": "enabled", "budget_tokens": 1024}), asking("small", "b"), asking("mine-3", "c")]

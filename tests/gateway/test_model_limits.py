@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, Running
-from tests.gateway.lasting import Gateway, kept
+from tests.gateway.persistence import Gateway, kept
 from tests.gateway.test_keys import _any
 
 from headrace import Router
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 
 
 def two(upstream: object) -> Router:

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 from tests.gateway.conftest import CHAT
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
-from headrace.gateway.lasting import Where
-from headrace.gateway.page.watching import MOST_CALLS, MOST_UNCOUNTED
+from headrace.gateway.page.recent_calls import MOST_CALLS, MOST_UNCOUNTED
+from headrace.gateway.persistence import Where
 
 ROUND = 100
 LEAST = 90

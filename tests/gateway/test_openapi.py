@@ -18,11 +18,11 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.gateway.conftest import KEY
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
-from headrace.gateway.admin.desk import AdminDesk
-from headrace.gateway.lasting import Where
+from headrace.gateway.admin.api import AdminApi
 from headrace.gateway.openapi import described
+from headrace.gateway.persistence import Where
 from headrace.gateway.routes import ROUTES, route_or_none
 
 EXAMPLES = int(os.environ.get("HEADRACE_EXAMPLES", "4"))
@@ -70,7 +70,7 @@ def test_the_description_says_what_a_chat_takes_and_not_what_is_the_gateways(pla
     place.ask("/openapi.json", key="sk-nobody", status=401)
 
 
-DESK = AdminDesk(*[cast("Any", None)] * 4)
+DESK = AdminApi(*[cast("Any", None)] * 4)
 """Describes itself, and answers nothing."""
 DESCRIBED = described(DESK)
 OPERATIONS = [(method, path) for path, methods in DESCRIBED["paths"].items() for method in methods]

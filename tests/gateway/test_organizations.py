@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, KEY
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 from tests.gateway.test_keys import _any
 
 from headrace.gateway.config import Settings
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 MILL = {"organization_id": "mill", "organization_alias": "The Mill"}

@@ -13,14 +13,14 @@ from typing import Any
 import openai
 import pytest
 from tests.client.upstream import Reply, Upstream, standing
-from tests.gateway.lasting import Gateway, kept
+from tests.gateway.persistence import Gateway, kept
 
 from headrace import Router
-from headrace.gateway.belongings import Belonging, Thing
 from headrace.gateway.callers import Caller, Role
-from headrace.gateway.kept_table import KeptTable
 from headrace.gateway.keys import table
-from headrace.gateway.lasting import Where
+from headrace.gateway.persistence import Where
+from headrace.gateway.stored_object_table import StoredObjectTable
+from headrace.gateway.stored_objects import ObjectRef, StoredObject
 from headrace.runtime.sql import Database
 
 MADE = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": []}
@@ -345,11 +345,11 @@ def test_an_interaction_that_was_deleted_is_nobody_s(place: Gateway, provider: U
 def test_interactions_that_google_keeps_no_longer_are_forgotten(tmp_path: Path) -> None:
     """A row was left of each for ever."""
     database = Database(f"sqlite:///{tmp_path / 'headrace.db'}")
-    kept_here, now = KeptTable(database), 100 * 86_400.0
+    kept_here, now = StoredObjectTable(database), 100 * 86_400.0
 
     async def known() -> list[str]:
         for kind, id, days in (("interactions", "old", 61), ("interactions", "new", 59), ("files", "file", 99)):
-            await kept_here.note(Belonging(Thing(kind, id), "d", "key:k", now - days * 86_400))
+            await kept_here.note(StoredObject(ObjectRef(kind, id), "d", "key:k", now - days * 86_400))
         await kept_here.clean(now)
         return sorted([one.thing.id for kind in ("interactions", "files") for one in await kept_here.owned("key:k", kind)])
 

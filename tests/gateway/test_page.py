@@ -18,9 +18,9 @@ from tests.gateway.test_records import OneKey
 from headrace.gateway.callers import Caller, Role
 from headrace.gateway.config import Settings
 from headrace.gateway.page import serving as page
+from headrace.gateway.page.dashboard_data import holder_of
 from headrace.gateway.page.histogram import LEAST, Histogram, total
-from headrace.gateway.page.picture import holder_of
-from headrace.gateway.page.watching import MOST_UNCOUNTED, SLOTS, SPAN, Watch
+from headrace.gateway.page.recent_calls import MOST_UNCOUNTED, SLOTS, SPAN, RecentCalls
 from headrace.gateway.records import NoLedger, Outcome, Record
 from headrace.routing.events import Event
 from headrace.simulator.server import Running
@@ -199,7 +199,7 @@ def ended(at: float, **given: Any) -> Record:
 
 def test_what_is_older_than_a_quarter_of_an_hour_is_forgotten() -> None:
     now = [10_000.0]
-    watch = Watch(NoLedger(), now=lambda: now[0])
+    watch = RecentCalls(NoLedger(), now=lambda: now[0])
     watch.append(ended(now[0], outcome=Outcome.FAILED, usage={"input": 3, "output": 4}, cost=5))
     assert watch.sums("g")["calls"] == 1
     assert watch.sums("g") == watch.sums("g", "d")
@@ -217,7 +217,7 @@ def test_what_is_older_than_a_quarter_of_an_hour_is_forgotten() -> None:
 def test_however_many_calls_came_all_are_counted() -> None:
     """They are put into their slots together, when somebody looks or when they have become many."""
     now = 10_000.0
-    watch = Watch(NoLedger(), now=lambda: now)
+    watch = RecentCalls(NoLedger(), now=lambda: now)
     for number in range(2 * MOST_UNCOUNTED + 3):
         at, outcome = now - SPAN * (number % 2), (Outcome.ANSWERED, Outcome.FAILED, Outcome.LEFT)[number % 3]
         watch.append(ended(at, outcome=outcome, usage={"input": 2}, cost=1, first=at - 0.5, deployment="ab"[number % 2]))
@@ -230,7 +230,7 @@ def test_however_many_calls_came_all_are_counted() -> None:
 
 
 def test_who_waits_is_told_by_tenant_until_it_goes_or_gives_up() -> None:
-    watch = Watch(NoLedger())
+    watch = RecentCalls(NoLedger())
     for call, tenant in enumerate(["anna", "anna", "ben"]):
         watch.hear(Event(kind="queued", group="g", call=call, tenant=tenant, at=0.0))
     assert [(one["tenant"], one["waiting"]) for one in watch.line("g")] == [("anna", 2), ("ben", 1)]
@@ -240,7 +240,7 @@ def test_who_waits_is_told_by_tenant_until_it_goes_or_gives_up() -> None:
 
 
 def test_keys_are_told_by_their_names_once_they_are_known() -> None:
-    watch = Watch(NoLedger())
+    watch = RecentCalls(NoLedger())
     watch.append(ended(1.0, key="key_1", name="anna"))
     watch.hear(Event(kind="queued", group="g", call=1, tenant="key_1"))
     assert watch.line("g")[0]["tenant"] == "anna"

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, KEY, router_over, serving
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
 from headrace.gateway.config import Settings
 from headrace.gateway.general import read_general
-from headrace.gateway.lasting import Where
 from headrace.gateway.permissions import is_among
+from headrace.gateway.persistence import Where
 
 
 @pytest.mark.parametrize(

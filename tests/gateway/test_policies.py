@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, KEY
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 
 from headrace.gateway.callers import Caller
 from headrace.gateway.config import Mistakes, read_config
-from headrace.gateway.guardrails import Guarding
-from headrace.gateway.lasting import Where
+from headrace.gateway.guardrails import GuardrailService
+from headrace.gateway.persistence import Where
 from headrace.gateway.policies import Policies, read_policies
 from headrace.layers.guardrails import Finding, Guardrail
 
@@ -116,7 +116,7 @@ def guarded(upstream: object, at: Where) -> Iterator[Gateway]:
         known = router.get_deployment_by_model_group_name(model)
         return model if known is None else known.group
 
-    guarding = Guarding(rules, found, group_of)
+    guarding = GuardrailService(rules, found, group_of)
     asyncio.run(guarding.start())
     try:
         with kept(router, at) as opened:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.gateway.lasting import Gateway
+from tests.gateway.persistence import Gateway
 
 pytestmark = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.gateway.conftest import CHAT, KEY, router_over, serving
-from tests.gateway.lasting import priced
+from tests.gateway.persistence import priced
 from tests.gateway.test_leavers import ask
 
 from headrace import Router

@@ -10,9 +10,9 @@ import pytest
 
 BODIES = """
 import asyncio, resource
-from headrace.gateway.worker import Memory
+from headrace.gateway.worker import GcTuning
 
-asyncio.run(Memory().start())
+asyncio.run(GcTuning().start())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(50):
     bodies = [bytes(100_000) for _ in range(16)]

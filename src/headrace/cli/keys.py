@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from headrace.cli.lasting import database_option, opened
+from headrace.cli.database import database_option, opened
 from headrace.cli.terminal import note, pretty, say, write_json, write_table
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def keys() -> None:
 def create(database: str | None, models: tuple[str, ...], tags: tuple[str, ...], **form: Any) -> None:
     """Create a key and print its token, the only line on standard output. It cannot be shown again."""
     with opened(database) as (found, _):
-        from headrace.gateway.admin.key_desk import check_alias, draft  # late: they load the gateway
+        from headrace.gateway.admin.key_handlers import check_alias, draft  # late: they load the gateway
         from headrace.gateway.keys import table  # late: see above
 
         form |= {name: _by_model(f"--{option}", form[name]) for option, name in _BY_MODEL.items()}
@@ -113,7 +113,7 @@ def _row(key: dict[str, Any]) -> tuple[Any, ...]:
 def rotate(database: str | None, key: str, grace: str | None) -> None:
     """Replace the token of a key and print the new one, the only line on standard output."""
     from headrace.gateway.admin.forms import seconds  # late: it loads the gateway
-    from headrace.gateway.admin.key_desk import rotated  # late: see above
+    from headrace.gateway.admin.key_handlers import rotated  # late: see above
     from headrace.gateway.keys.tokens import new_token  # late: see above
 
     token, wait = new_token(), seconds("--grace", grace) if grace else 0.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli.lasting import database_option, opened
+from headrace.cli.database import database_option, opened
 from headrace.cli.terminal import note, say, write_json, write_table
 from headrace.errors import ConfigurationError
 
@@ -99,7 +99,7 @@ def reconcile(
 def prune(database: str | None, older_than: str) -> None:
     """Delete old calls. Spend of keys and budgets is kept."""
     from headrace.gateway.admin.forms import seconds  # late: it loads the gateway
-    from headrace.gateway.ledger.books import forget  # late: see above
+    from headrace.gateway.ledger.writer import forget  # late: see above
 
     before, count = time.time() - seconds("--older-than", older_than), 0
     with opened(database) as (found, _):

@@ -12,10 +12,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from headrace.errors import POLICY, Failure, HeadraceError, Kind
-from headrace.gateway.asking import JSON
-from headrace.gateway.fronts import Front
+from headrace.gateway.client_apis import ClientApi
+from headrace.gateway.context import JSON
 from headrace.gateway.logs import access
-from headrace.gateway.page.shown import Shown
+from headrace.gateway.page.browser_response import BrowserResponse
 from headrace.gateway.records import Entry, Outcome
 from headrace.gateway.requests import Left, Send
 from headrace.routing.events import Event
@@ -45,7 +45,7 @@ class Before(Struct, frozen=True, eq=False):
 class Answer:
     """The response to one request, sent once, whole or streamed; failures are sent in the caller's dialect."""
 
-    def __init__(self, send: Send, front: Front, id: str, path: str = "", before: Before | None = None) -> None:
+    def __init__(self, send: Send, front: ClientApi, id: str, path: str = "", before: Before | None = None) -> None:
         """before: what was already tried."""
         self.before = before
         self._send = send
@@ -112,7 +112,7 @@ class Answer:
         await self._start(status, [("content-type", kind), ("content-length", str(len(body))), *(told or ())])
         await self._last(body)
 
-    async def shown(self, shown: Shown) -> None:
+    async def shown(self, shown: BrowserResponse) -> None:
         """Send a response for a browser."""
         await self._start(shown.status, [("content-type", shown.kind), ("content-length", str(len(shown.body))), *shown.headers])
         await self._send({"type": "http.response.body", "body": shown.body})

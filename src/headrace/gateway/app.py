@@ -22,30 +22,41 @@ from headrace.errors import HeadraceError, Kind
 from headrace.gateway import background, bedrock, caching, cohere_chat, guard, ollama
 from headrace.gateway.answers import Answer, told_of
 from headrace.gateway.arrays import ArraySend, wants_array
-from headrace.gateway.asking import Finished, Gathered, Here, Listed, Reply, Sent, Wanted, encode, written
-from headrace.gateway.belongings import Belongings, NoBelongings
 from headrace.gateway.callers import Caller, Keys, NoKeys
+from headrace.gateway.client_apis import BEDROCK, EVENTS, OLLAMA, front_of
 from headrace.gateway.config import Settings
 from headrace.gateway.contents import Content, read
+from headrace.gateway.context import AggregatedResponse, ConvertedCall, Listed, Reply, RequestContext, RouterCall, Sent, encode, written
 from headrace.gateway.forms import ReadForm, read_form
-from headrace.gateway.fronts import BEDROCK, EVENTS, OLLAMA, front_of
 from headrace.gateway.headers import customer_of, is_private, notes_of, options_of
 from headrace.gateway.kept import keeper_of
 from headrace.gateway.keys.failures import Failures
 from headrace.gateway.logs import REQUEST
 from headrace.gateway.origins import allowed, answer_first, with_leave
 from headrace.gateway.owned import bound, home_of
-from headrace.gateway.page.picture import Picture
+from headrace.gateway.page.dashboard_data import DashboardData
+from headrace.gateway.page.recent_calls import RecentCalls
 from headrace.gateway.page.serving import Page
-from headrace.gateway.page.watching import Watch
 from headrace.gateway.passing import Passing, maker_of, passed_error, passing, provider_of
 from headrace.gateway.passing_kept import Streamed, looked_at
 from headrace.gateway.permissions import check_path
 from headrace.gateway.records import Entry, Ledger, NoLedger, Outcome, hear, new_id
-from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, check_options, must_be_json, read_body, read_object, refusal
+from headrace.gateway.requests import (
+    IncomingRequest,
+    Left,
+    Receive,
+    Scope,
+    Send,
+    check_options,
+    must_be_json,
+    read_body,
+    read_object,
+    refusal,
+)
 from headrace.gateway.routes import route, route_or_none
-from headrace.gateway.services import Hearing, Service, lasting
+from headrace.gateway.services import Hearing, Service, run_lifespan
 from headrace.gateway.state import State
+from headrace.gateway.stored_objects import NoStoredObjects, StoredObjects
 from headrace.through import PASSED
 
 if TYPE_CHECKING:
@@ -67,8 +78,8 @@ def gateway(
     """
     if state is not None:
         keys, ledger = state.keys, state.ledger
-    watch = Watch(ledger or NoLedger())
-    page = Page(Picture(router, watch, __version__), time.time)
+    watch = RecentCalls(ledger or NoLedger())
+    page = Page(DashboardData(router, watch, __version__), time.time)
     return Gateway(router, settings or Settings(), keys or NoKeys(), watch, page, state)
 
 
@@ -78,7 +89,7 @@ class Gateway(Struct, eq=False):
     router: Router
     settings: Settings
     keys: Keys
-    watch: Watch
+    watch: RecentCalls
     """Records every call in the ledger and shows it on the dashboard page."""
     page: Page
     state: State | None = None
@@ -90,8 +101,8 @@ class Gateway(Struct, eq=False):
     _pipeline: Pipeline | None = None
 
     @property
-    def belongings(self) -> Belongings:
-        return NoBelongings() if self.state is None else self.state.belongings
+    def stored_objects(self) -> StoredObjects:
+        return NoStoredObjects() if self.state is None else self.state.stored_objects
 
     @property
     def pipeline(self) -> Pipeline:
@@ -105,7 +116,7 @@ class Gateway(Struct, eq=False):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             first = [self.state] if self.state is not None else []
-            await lasting([*first, Hearing(hear, self.watch.hear), _Ending(self), *self.services], receive, send)
+            await run_lifespan([*first, Hearing(hear, self.watch.hear), _Ending(self), *self.services], receive, send)
             return
         if scope["type"] == "websocket":
             from headrace.gateway import sessions  # late: few gateways serve WebSockets
@@ -139,7 +150,7 @@ class Gateway(Struct, eq=False):
         except asyncio.CancelledError:  # cancelled by the server
             await answer.stopped()
 
-    async def _serve(self, asked: Asked, scope: Scope, receive: Receive, answer: Answer) -> None:
+    async def _serve(self, asked: IncomingRequest, scope: Scope, receive: Receive, answer: Answer) -> None:
         if asked.path in OPEN or (self.state is None and asked.path.startswith("/health/")):
             await self._health(asked, answer)
             return
@@ -161,13 +172,13 @@ class Gateway(Struct, eq=False):
         if asked.path == "/openapi.json":
             from headrace.gateway import openapi  # late: rarely requested, and it loads the description of every operation
 
-            await answer.whole(200, openapi.encoded(None if self.state is None else self.state.desk))
+            await answer.whole(200, openapi.encoded(None if self.state is None else self.state.admin))
             return
-        if self.state is not None and answer.front is not BEDROCK and self.state.desk.serves(asked.path):
+        if self.state is not None and answer.front is not BEDROCK and self.state.admin.serves(asked.path):
             content = await read_body(receive, asked.headers, self.settings.max_body)
-            await answer.whole(200, encode(await self.state.desk.answer(asked, caller, content)))
+            await answer.whole(200, encode(await self.state.admin.answer(asked, caller, content)))
             return
-        here = Here(self.router, caller, ReadForm(), self.belongings)
+        here = RequestContext(self.router, caller, ReadForm(), self.stored_objects)
         found = route_or_none(asked.method, asked.path)
         provider = provider_of(asked, here) if found is None else None
         provider = provider or maker_of(asked, here, answer.front.dialect, known=found is not None)
@@ -183,7 +194,7 @@ class Gateway(Struct, eq=False):
             reply = await asyncio.to_thread(found.make, here, asked, body) if found.takes == "form" else found.make(here, asked, body)
             await _attended(receive, self.answer(here, asked, reply, answer, home), answer)
 
-    def _entry(self, id: str, asked: Asked, caller: Caller, began: float | None = None) -> Entry:
+    def _entry(self, id: str, asked: IncomingRequest, caller: Caller, began: float | None = None) -> Entry:
         content = Content(self.settings.content_max) if self.keeps_content(caller) and not is_private(asked.headers) else None
         return Entry(self.watch, id, asked.path, caller, began, content)
 
@@ -191,7 +202,7 @@ class Gateway(Struct, eq=False):
         """Whether the content of a caller's calls is recorded."""
         return self.settings.content if caller.content is None else caller.content
 
-    async def admit(self, asked: Asked, scope: Scope, known: Caller | None = None) -> Caller:
+    async def admit(self, asked: IncomingRequest, scope: Scope, known: Caller | None = None) -> Caller:
         """The caller, once authenticated and allowed on this path.
 
         known: the caller, where it is known without a key. Raises a refusal otherwise.
@@ -202,7 +213,7 @@ class Gateway(Struct, eq=False):
         check_path(asked.path, caller, self.settings.routes, self.settings.admin_routes)
         return caller
 
-    async def _read(self, takes: str, asked: Asked, receive: Receive, form: ReadForm) -> dict[str, Any]:
+    async def _read(self, takes: str, asked: IncomingRequest, receive: Receive, form: ReadForm) -> dict[str, Any]:
         if takes == "form":
             await read_form(receive, asked.headers, self.settings.max_upload, form)
             return form.fields
@@ -213,7 +224,7 @@ class Gateway(Struct, eq=False):
             must_be_json(asked.headers)
         return read_object(content)
 
-    async def _health(self, asked: Asked, answer: Answer) -> None:
+    async def _health(self, asked: IncomingRequest, answer: Answer) -> None:
         """Liveness, and readiness: at least one deployment exists. Open to everybody, as probes have no key."""
         match asked.path:
             case "/health/liveliness" | "/health/liveness":
@@ -224,12 +235,12 @@ class Gateway(Struct, eq=False):
             case _:
                 raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
 
-    async def answer(self, here: Here, asked: Asked, reply: Reply, answer: Answer, home: str) -> None:
+    async def answer(self, here: RequestContext, asked: IncomingRequest, reply: Reply, answer: Answer, home: str) -> None:
         """Make the requested call and respond. home: the deployment that stores what the call refers to, or ""."""
         if isinstance(reply, Listed):
             await answer.whole(200, encode(reply.body))
             return
-        if isinstance(reply, Gathered):
+        if isinstance(reply, AggregatedResponse):
             await answer.whole(200, encode(await reply.gather()))
             return
         if isinstance(reply, Sent):
@@ -237,10 +248,10 @@ class Gateway(Struct, eq=False):
             return
         before = answer.before
         answer.entry = self._entry(answer.id, asked, here.caller, None if before is None else before.came)
-        call = Finished(reply) if isinstance(reply, Wanted) else reply
+        call = ConvertedCall(reply) if isinstance(reply, RouterCall) else reply
         await self._called(here, asked.headers, bound(here, home, call) if home else call, answer)
 
-    async def _called(self, here: Here, headers: Mapping[str, str], reply: Finished, answer: Answer) -> None:
+    async def _called(self, here: RequestContext, headers: Mapping[str, str], reply: ConvertedCall, answer: Answer) -> None:
         call = reply.wanted
         answer.entered.asked(call.operation.name, call.model, stream=call.stream, options=call.options)
         if call.options.get("no-log"):
@@ -290,7 +301,7 @@ class Gateway(Struct, eq=False):
         used = answer.front.used(made._hidden_params.bill()) if answer.front.counted else ()
         await answer.whole(200, content, [*told_of(made._hidden_params), *used], kind=kind)
 
-    async def _streamed(self, here: Here, reply: Finished, making: Any, answer: Answer) -> None:
+    async def _streamed(self, here: RequestContext, reply: ConvertedCall, making: Any, answer: Answer) -> None:
         call, every = reply.wanted, self.settings.keep_alive
         if call.options.get("background") is not True:
             told = bytes if reply.told is None else reply.told()
@@ -303,7 +314,7 @@ class Gateway(Struct, eq=False):
         finally:
             await made.over(whole)
 
-    async def _pass(self, here: Here, asked: Asked, sent: Passing, answer: Answer) -> None:
+    async def _pass(self, here: RequestContext, asked: IncomingRequest, sent: Passing, answer: Answer) -> None:
         """Forward a request in the provider's own format, and its response."""
         answer.entry = self._entry(answer.id, asked, here.caller)
         answer.entry.asked(PASSED.name, sent.model, stream=False, options=sent.said)
@@ -345,7 +356,7 @@ class Gateway(Struct, eq=False):
                 400, Kind.BAD_REQUEST, "`user` is required: every call must name its end user (general_settings.enforce_user_param)", "user"
             )
 
-    async def scopes(self, here: Here, model: str, entry: Entry) -> tuple[str, ...]:
+    async def scopes(self, here: RequestContext, model: str, entry: Entry) -> tuple[str, ...]:
         """The limits that apply to a call: those of the caller, of its end user and of its tags.
 
         Raises a refusal for a blocked end user, and for a tag that is not allowed on that model.
@@ -365,7 +376,7 @@ class Gateway(Struct, eq=False):
             scopes += await self.keys.tagged(tags, model, group)
         return scopes
 
-    def _meant(self, here: Here, reply: Finished) -> str:
+    def _meant(self, here: RequestContext, reply: ConvertedCall) -> str:
         """The model as the Router knows it. Raises a refusal if it does not exist or this caller may not use it."""
         keeper = reply.deployment or (keeper_of(reply.place) if reply.place else "")
         if not keeper:
@@ -404,14 +415,14 @@ METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus's text format."""
 
 
-def asked_in(scope: Scope) -> Asked:
+def asked_in(scope: Scope) -> IncomingRequest:
     """The request of an ASGI scope. HEAD becomes GET: the server sends only the headers of the response."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope["query_string"]
     said = query.decode("latin-1")
     target = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1") + (f"?{said}" if said else "")
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
-    return Asked(method, scope["path"], headers, dict(parse_qsl(said)) if said else {}, target)
+    return IncomingRequest(method, scope["path"], headers, dict(parse_qsl(said)) if said else {}, target)
 
 
 PATIENCE: Final = 0.02

@@ -6,10 +6,10 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from headrace.framing import SseReader
-from headrace.gateway.requests import Asked, Send
+from headrace.gateway.requests import IncomingRequest, Send
 
 
-def wants_array(asked: Asked) -> bool:
+def wants_array(asked: IncomingRequest) -> bool:
     """Whether a request asks for Google's JSON array stream."""
     return asked.path.endswith(":streamGenerateContent") and asked.query.get("alt") != "sse"
 

@@ -12,14 +12,14 @@ import msgspec
 
 from headrace.calls import EMPTY
 from headrace.errors import Failure, Kind, error_of
-from headrace.gateway.asking import Here
+from headrace.gateway.context import RequestContext
 from headrace.gateway.orders import RESPONSE, WORKING, Order
 from headrace.gateway.records import Entry
 from headrace.objects import BinaryResponse, JsonObject
 from headrace.served import read_id
 
 
-async def note(here: Here, entry: Entry, made: Any) -> None:
+async def note(here: RequestContext, entry: Entry, made: Any) -> None:
     """Record who pays for a background response, if it is still in progress."""
     said = _fields(made)
     found = read_id(str(said.get("id")), here.caller.seal)
@@ -28,14 +28,14 @@ async def note(here: Here, entry: Entry, made: Any) -> None:
     await order(here, entry, RESPONSE, *found)
 
 
-async def order(here: Here, entry: Entry, kind: str, deployment: str, id: str) -> None:
+async def order(here: RequestContext, entry: Entry, kind: str, deployment: str, id: str) -> None:
     """Register a background response for billing when it is done. id: the provider's own."""
     caller = here.caller
     order = Order(
         deployment=deployment, id=id, kind=kind, began=time.time(), key=caller.key, name=caller.name, team=caller.team,
         user=caller.user, tags=tuple(entry.told("tags") or ()), customer=entry.told("customer") or "",
     )  # fmt: skip
-    await here.belongings.ordered(order)
+    await here.stored_objects.ordered(order)
 
 
 class Streamed:
@@ -44,7 +44,7 @@ class Streamed:
     If the client disconnects, the provider still completes it, and the first request for it pays.
     """
 
-    def __init__(self, here: Here) -> None:
+    def __init__(self, here: RequestContext) -> None:
         self._here = here
         self._found: tuple[str, str] | None = None
         self._claiming: asyncio.Task[bool] | None = None
@@ -54,27 +54,27 @@ class Streamed:
         if self._found is None and (said := _ID.search(piece)) is not None:
             self._found = read_id(said[1].decode(), self._here.caller.seal)
             if self._found is not None:
-                self._claiming = asyncio.ensure_future(self._here.belongings.claim(*self._found))
+                self._claiming = asyncio.ensure_future(self._here.stored_objects.claim(*self._found))
         return piece
 
     async def over(self, whole: bool) -> None:
         """The stream has ended; if it was cut short, the next request for the response pays."""
         if self._claiming is not None and self._found is not None and await self._claiming and not whole:
-            await self._here.belongings.release(*self._found)
+            await self._here.stored_objects.release(*self._found)
 
 
 _ID: Final = re.compile(rb'"id": ?"(resp_[^"\\]+)"')
 
 
-async def note_end(here: Here, deployment: str, id: str, made: Any) -> None:
+async def note_end(here: RequestContext, deployment: str, id: str, made: Any) -> None:
     """A client has seen its status: if it is done, it is billed next."""
     if _fields(made).get("status") not in WORKING:
-        await here.belongings.done(deployment, id)
+        await here.stored_objects.done(deployment, id)
 
 
-async def check_billed(here: Here, deployment: str, id: str) -> bool:
+async def check_billed(here: RequestContext, deployment: str, id: str) -> bool:
     """Returns True, or raises a refusal if it is not billed yet: once deleted, its cost could not be determined."""
-    if await here.belongings.done(deployment, id):
+    if await here.stored_objects.done(deployment, id):
         message = "the response is not billed yet: delete it in a few seconds, or cancel it first"
         raise error_of(Failure(Kind.BAD_REQUEST, message, status=409, retryable=True, retry_after=5.0))
     return True

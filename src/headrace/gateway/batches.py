@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 from headrace.batch_lines import exchange
-from headrace.gateway.asking import Here
+from headrace.gateway.context import RequestContext
 
 
-def with_models(file: tuple[str, BinaryIO, str], here: Here, deployment: str) -> tuple[str, BinaryIO, str]:
+def with_models(file: tuple[str, BinaryIO, str], here: RequestContext, deployment: str) -> tuple[str, BinaryIO, str]:
     """The file with the provider's model name of the deployment in every line. Raises BadRequestError naming the line."""
     name, content, kind = file
     known = here.router.get_deployment(deployment)

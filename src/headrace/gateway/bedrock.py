@@ -17,32 +17,32 @@ from headrace.counted import COUNT
 from headrace.dialects.bedrock_converse.eventstream import event, exception
 from headrace.errors import BadRequestError
 from headrace.framing import SseReader
-from headrace.gateway import fronts
-from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
-from headrace.gateway.requests import Asked, Send, read_object
+from headrace.gateway import client_apis
+from headrace.gateway.context import ConvertedCall, Reply, RequestContext, RouterCall, wanted
+from headrace.gateway.requests import IncomingRequest, Send, read_object
 from headrace.served import CONVERSE
 
 INVOKED_STREAM: Final = "/invoke-with-response-stream"
 """The end of the path of streams whose events are in the model's own format."""
 
 
-def converse(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
+def converse(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str, verb: str) -> Reply:
     """Handler for Converse and ConverseStream."""
     return wanted(CONVERSE, {**body, "stream": verb == "converse-stream"}, model)
 
 
-def count(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
+def count(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str) -> Reply:
     """CountTokens, for a Converse or an InvokeModel body."""
     given = body.get("input")
     match given:
         case {"converse": {**said}}:
-            question = fronts.chat_of("bedrock_converse", {str(name): value for name, value in said.items()}, model)
+            question = client_apis.chat_of("bedrock_converse", {str(name): value for name, value in said.items()}, model)
         case {"invokeModel": {"body": str(inner)}}:
             question = _question(_inner(inner), model)
         case _:
             raise BadRequestError("input must have converse or invokeModel, whose body is base64", model)
-    call = Wanted(COUNT, model, question.pop("messages"), False, question)
-    return Finished(call, lambda made: {"inputTokens": made.total_tokens})
+    call = RouterCall(COUNT, model, question.pop("messages"), False, question)
+    return ConvertedCall(call, lambda made: {"inputTokens": made.total_tokens})
 
 
 def _inner(said: str) -> dict[str, Any]:
@@ -55,11 +55,11 @@ def _inner(said: str) -> dict[str, Any]:
 def _question(body: dict[str, Any], model: str) -> dict[str, Any]:
     """The call that an InvokeModel body of any format describes."""
     if is_claudes(body):
-        return fronts.anthropic_question(claudes(body, model), model)
+        return client_apis.anthropic_question(claudes(body, model), model)
     from headrace.gateway import invoke_model  # late: few callers count tokens in other formats
 
     dialect, said = invoke_model.question_of(body)
-    return fronts.chat_of(dialect, {"model": model, **said}, model)
+    return client_apis.chat_of(dialect, {"model": model, **said}, model)
 
 
 def is_claudes(body: dict[str, Any]) -> bool:
@@ -86,7 +86,7 @@ class InvokeSend:
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            self._streams = (b"content-type", fronts.BEDROCK.kind.encode()) in message["headers"]
+            self._streams = (b"content-type", client_apis.BEDROCK.kind.encode()) in message["headers"]
         elif self._streams:
             message = {**message, "body": self._chunks(message.get("body", b""))}
         await self._send(message)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from headrace.errors import Kind
-from headrace.gateway.asking import Here
+from headrace.gateway.context import RequestContext
 from headrace.gateway.requests import refusal
 from headrace.layers.cache import read_control
 
 WORDS: Final = frozenset({"cache", "caching"})
 
 
-def follow(options: dict[str, Any], here: Here) -> None:
+def follow(options: dict[str, Any], here: RequestContext) -> None:
     """Replace the cache control in a call's options by what the Router takes.
 
     Without a cache, asking not to use one is accepted. Raises BadRequestError for an invalid value, and if a cache is

@@ -95,7 +95,7 @@ def litellm() -> Any:
     return compat
 
 
-class Telling:
+class CallbackService:
     """Runs the configured loggers around every call of the process while the gateway runs."""
 
     def __init__(self, found: Found) -> None:

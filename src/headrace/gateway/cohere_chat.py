@@ -15,9 +15,9 @@ import msgspec
 from headrace.calls import shape
 from headrace.errors import BadRequestError
 from headrace.framing import SseReader
-from headrace.gateway.asking import Finished, Here, Reply, wanted
-from headrace.gateway.fronts import EVENTS
-from headrace.gateway.requests import Asked, Send
+from headrace.gateway.client_apis import EVENTS
+from headrace.gateway.context import ConvertedCall, Reply, RequestContext, wanted
+from headrace.gateway.requests import IncomingRequest, Send
 from headrace.served import COHERE_CHAT
 
 PATH: Final = "/v1/chat"
@@ -39,13 +39,13 @@ v2 has no equivalent for how a long prompt is cut or in how many steps tools are
 """
 
 
-def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def chat(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for `/v1/chat`. Raises BadRequestError naming an unsupported field."""
     for name, why in _REFUSED.items():
         if body.get(name):
             raise BadRequestError(f"{name} is not supported: {why}")
     call = wanted(COHERE_CHAT, in_v2(body))
-    return call if call.stream else Finished(call, partial(_answer, history=_history(body)))
+    return call if call.stream else ConvertedCall(call, partial(_answer, history=_history(body)))
 
 
 # ---- requests

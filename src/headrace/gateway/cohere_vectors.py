@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from headrace.calls import EMBEDDINGS, shape
 from headrace.errors import BadRequestError
-from headrace.gateway.asking import Finished, Here, Reply, wanted
-from headrace.gateway.requests import Asked
+from headrace.gateway.context import ConvertedCall, Reply, RequestContext, wanted
+from headrace.gateway.requests import IncomingRequest
 from headrace.providers.catalog import resolve
 
 _GIVEN: Final = ("texts", "images", "inputs")
@@ -21,19 +21,19 @@ _COHERES: Final = ("input_type", "truncate", "embedding_types", "max_tokens", "p
 """Parameters that are sent only to providers with Cohere's dialect."""
 
 
-def embed_plainly(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def embed_plainly(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """`/v1/embed`: without `embedding_types`, `embeddings` is the list of vectors itself."""
     call = embed(here, asked, body)
     if "embedding_types" in body:
         return call
-    return Finished(call.wanted, lambda made: {**_written(made, "float", body.get("texts")), **_plain(made)})
+    return ConvertedCall(call.wanted, lambda made: {**_written(made, "float", body.get("texts")), **_plain(made)})
 
 
 def _plain(made: Any) -> dict[str, Any]:
     return {"embeddings": [one.embedding for one in made.data], "response_type": "embeddings_floats"}
 
 
-def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Finished:
+def embed(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> ConvertedCall:
     """`/v2/embed`. Providers other than Cohere are not sent `input_type` and `truncate`."""
     given = [name for name in _GIVEN if body.get(name)]
     if len(given) != 1 or not isinstance(body[given[0]], list):
@@ -51,7 +51,7 @@ def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Finished:
         said = {name: value for name, value in said.items() if name not in _COHERES}
     asks = {"encoding_format": "base64"} if types[0] == "base64" else {}
     call = wanted(EMBEDDINGS, {**said, "input": body[given[0]], **({} if size is None else {"dimensions": size}), **asks})
-    return Finished(call, lambda made: _written(made, types[0], body.get("texts")))
+    return ConvertedCall(call, lambda made: _written(made, types[0], body.get("texts")))
 
 
 def _types(given: Any) -> list[str]:
@@ -62,7 +62,7 @@ def _types(given: Any) -> list[str]:
     return given
 
 
-def _is_coheres(here: Here, model: Any) -> bool:
+def _is_coheres(here: RequestContext, model: Any) -> bool:
     found = here.router.get_deployment_by_model_group_name(here.meant(model)) if isinstance(model, str) and model else None
     return found is not None and resolve(found.model).provider.dialect == "cohere"
 

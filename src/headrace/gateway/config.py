@@ -15,13 +15,13 @@ from headrace.destinations import destination
 from headrace.errors import ConfigurationError, HeadraceError
 from headrace.gateway.callbacks import LISTS as CALLBACKS
 from headrace.gateway.callbacks import Found, read_callbacks
+from headrace.gateway.default_terms import DEFAULT_TERMS, read_default_terms
 from headrace.gateway.general import DATABASE, Settings, read_general
 from headrace.gateway.guard import is_loopback
 from headrace.gateway.guardrails import read_guardrails
 from headrace.gateway.policies import NO_POLICIES, Policies, read_policies
 from headrace.gateway.secret_values import Secrets, Stamp, hook_of
 from headrace.gateway.sources import SHORT, Place, Problem, Source, place_of, read_source
-from headrace.gateway.standing import STANDING, read_standing
 from headrace.layers.guardrails import Rule
 from headrace.proxy_config import FOR_CALLS, FOR_EVERY_CALL, GATEWAYS, SECTIONS, Credentials, read_credentials, with_credentials
 from headrace.routing.options import read_options
@@ -210,8 +210,8 @@ class _Reading:
         found = {name: self._named(value, ("general_settings", name)) for name, value in given.items()}
         fields, idle = read_general(found, self._source.problem)
         library = self._section("litellm_settings")
-        said = {name: self._named(library[name], ("litellm_settings", name)) for name in STANDING if name in library}
-        fields["standing"] = read_standing(said, self._source.problem)
+        said = {name: self._named(library[name], ("litellm_settings", name)) for name in DEFAULT_TERMS if name in library}
+        fields["default_terms"] = read_default_terms(said, self._source.problem)
         self._unused += [name for name in idle if name not in PROTECTING]
         if where := fields.get("database") or self._environment.get(DATABASE):
             self._try(lambda: address(where), ("general_settings", "database_url"))
@@ -245,7 +245,7 @@ class _Reading:
         for name, value in library.items():
             if name in names:
                 self._option(options, names[name], value, ("litellm_settings", name))
-            elif name not in (*FOR_EVERY_CALL, *CALLBACKS, *STANDING) and f"litellm_settings.{name}" not in PROTECTING:
+            elif name not in (*FOR_EVERY_CALL, *CALLBACKS, *DEFAULT_TERMS) and f"litellm_settings.{name}" not in PROTECTING:
                 self._unused.append(f"litellm_settings.{name}")
         standing = {name: self._named(value, ("litellm_settings", name)) for name, value in library.items() if name in FOR_EVERY_CALL}
         for name, value in {**self._health_checks(), **own}.items():

@@ -12,16 +12,16 @@ import msgspec
 
 from headrace.calls import COMPLETIONS
 from headrace.framing import SseReader
-from headrace.gateway.asking import Finished, Here, Reply, wanted
-from headrace.gateway.requests import Asked
+from headrace.gateway.context import ConvertedCall, Reply, RequestContext, wanted
+from headrace.gateway.requests import IncomingRequest
 
 
-def complete(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def complete(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for `/v1/fim/completions`."""
     call = wanted(COMPLETIONS, body)
     if call.stream:
-        return Finished(call, told=_Chunks)
-    return Finished(call, lambda made: _as_chat(made.model_dump(), "message", "chat.completion"))
+        return ConvertedCall(call, told=_Chunks)
+    return ConvertedCall(call, lambda made: _as_chat(made.model_dump(), "message", "chat.completion"))
 
 
 def _as_chat(said: Mapping[str, Any], holder: str, kind: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from headrace.calls import flag, shape, whole_number
 from headrace.errors import ConfigurationError
+from headrace.gateway.default_terms import NOTHING_SAID, DefaultTerms
 from headrace.gateway.permissions import Permission, read_permissions, read_routes
-from headrace.gateway.standing import NOTHING_SAID, Standing
 
 MB: Final = 1 << 20
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -73,7 +73,7 @@ class Settings(Struct, frozen=True):
     """Whether a call must name its end user."""
     own_tags: bool = False
     """Whether a call may only have the tags of its key, its team and its user."""
-    standing: Standing = NOTHING_SAID
+    default_terms: DefaultTerms = NOTHING_SAID
     """Limits on all calls together, and defaults for new keys and users."""
     reload: float = 2.0
     """Seconds between checks of the configuration's files; 0 reloads on SIGHUP only."""

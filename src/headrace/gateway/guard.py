@@ -14,7 +14,7 @@ from headrace.errors import Kind
 from headrace.gateway.callers import Caller, Keys
 from headrace.gateway.general import Network, Settings
 from headrace.gateway.keys.failures import Failures
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.requests import IncomingRequest, refusal
 
 _HEADERS: Final = ("x-api-key", "x-goog-api-key", "api-key", "x-litellm-api-key")
 """Where Anthropic's, Google's, Azure's and LiteLLM's clients send a key.
@@ -23,7 +23,7 @@ OpenAI's send a bearer token; AWS clients send it as access key id.
 """
 
 
-def keys_of(asked: Asked) -> list[str]:
+def keys_of(asked: IncomingRequest) -> list[str]:
     """Every key in the request."""
     shown = [_bearer(asked.headers.get("authorization", ""))]
     for name in _HEADERS:
@@ -92,7 +92,7 @@ def _address(client: Any) -> Any:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-async def admit(asked: Asked, master: str, keys: Keys, client: Any, failures: Failures) -> Caller:
+async def admit(asked: IncomingRequest, master: str, keys: Keys, client: Any, failures: Failures) -> Caller:
     """The caller. Raises AuthenticationError, PermissionDeniedError or RateLimitError.
 
     client: ASGI's `(host, port)`, None for a Unix socket. failures: recent wrong keys, by address.

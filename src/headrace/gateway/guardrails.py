@@ -27,7 +27,7 @@ _KNOWN: Final = ("guardrail", "mode", "default_on", "pii_entities_config", *_OUR
 NOBODY: Final = Caller()
 
 
-class Guarding:
+class GuardrailService:
     """Runs the configured rules around every call of the process while the gateway runs."""
 
     def __init__(

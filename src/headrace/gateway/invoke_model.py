@@ -19,14 +19,14 @@ from headrace.dialects.forms.invoke import MAKERS, Maker
 from headrace.errors import BadRequestError
 from headrace.framing import EventStreamReader, SseReader
 from headrace.gateway import cohere_chat, cohere_vectors
-from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
-from headrace.gateway.requests import Asked
+from headrace.gateway.context import ConvertedCall, Reply, RequestContext, RouterCall, wanted
+from headrace.gateway.requests import IncomingRequest
 from headrace.providers.catalog import resolve
 from headrace.routing.groups import facts_of
 from headrace.served import CONVERSE
 
 
-def invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, *, stream: bool) -> Reply:
+def invoke(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str, *, stream: bool) -> Reply:
     """Handler for InvokeModel in other formats than Claude's. Raises BadRequestError for an unknown one."""
     body = {name: value for name, value in body.items() if name not in ("stream", "model")}
     if isinstance(body.get("messages"), list):
@@ -65,7 +65,7 @@ def _streaming(stream: bool) -> dict[str, Any]:
     return {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
 
 
-def _deployment(here: Here, model: str) -> Any:
+def _deployment(here: RequestContext, model: str) -> Any:
     return here.router.get_deployment_by_model_group_name(here.meant(model))
 
 
@@ -98,11 +98,11 @@ def _in_converse(body: Mapping[str, Any], *, topped: bool) -> dict[str, Any]:
     return {**said, **({"inferenceConfig": inference} if inference else {})}
 
 
-def _nova(here: Here, body: Mapping[str, Any], model: str, *, stream: bool) -> Reply:
+def _nova(here: RequestContext, body: Mapping[str, Any], model: str, *, stream: bool) -> Reply:
     found = _deployment(here, model)
     topped = found is not None and resolve(found.model).provider.dialect == "bedrock_converse"
     call = wanted(CONVERSE, {**_in_converse(body, topped=topped), "stream": stream}, model)
-    return Finished(call, told=_Unpacked) if stream else call
+    return ConvertedCall(call, told=_Unpacked) if stream else call
 
 
 class _Unpacked:
@@ -119,9 +119,9 @@ class _Unpacked:
 # -----------------------------------------------------------------------------------------
 
 
-def _command(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
+def _command(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str) -> Reply:
     reply = cohere_chat.chat(here, asked, {**body, "model": model})
-    return Finished(reply, told=_CommandLines) if isinstance(reply, Wanted) else reply
+    return ConvertedCall(reply, told=_CommandLines) if isinstance(reply, RouterCall) else reply
 
 
 class _CommandLines:
@@ -138,7 +138,7 @@ class _CommandLines:
 # --------------------------------------------------------------------------------------------------
 
 
-def _is_embedded(here: Here, body: Mapping[str, Any], model: str) -> bool:
+def _is_embedded(here: RequestContext, body: Mapping[str, Any], model: str) -> bool:
     """Whether embeddings are wanted: told by fields that only one of both has, else by the model's mode."""
     if "textGenerationConfig" in body:
         return False
@@ -147,7 +147,7 @@ def _is_embedded(here: Here, body: Mapping[str, Any], model: str) -> bool:
     return known in ("embedding", None) or any(name in body for name in ("dimensions", "normalize", "embeddingTypes"))
 
 
-def _titan_vectors(here: Here, body: Mapping[str, Any], model: str) -> Finished:
+def _titan_vectors(here: RequestContext, body: Mapping[str, Any], model: str) -> ConvertedCall:
     if (types := body.get("embeddingTypes") or ["float"]) != ["float"]:
         raise BadRequestError(f"embeddingTypes must be ['float'], got {shape(types)}", model)
     if body.get("normalize") is False:
@@ -162,24 +162,24 @@ def _titan_vectors(here: Here, body: Mapping[str, Any], model: str) -> Finished:
         count = 0 if made.usage is None else made.usage.prompt_tokens
         return {"embedding": vector, "embeddingsByType": {"float": vector}, "inputTextTokenCount": count}
 
-    return Finished(call, written)
+    return ConvertedCall(call, written)
 
 
-def _nova_vectors(body: Mapping[str, Any], model: str) -> Finished:
+def _nova_vectors(body: Mapping[str, Any], model: str) -> ConvertedCall:
     said = body["singleEmbeddingParams"]
     text = said.get("text") if isinstance(said, dict) else None
     if not isinstance(text, dict) or not isinstance(text.get("value"), str):
         raise BadRequestError("singleEmbeddingParams.text.value must be a string: only texts can be embedded", model)
     sizes = {"dimensions": said["embeddingDimension"]} if said.get("embeddingDimension") is not None else {}
     call = wanted(EMBEDDINGS, {"input": text["value"], **sizes}, model)
-    return Finished(call, lambda made: {"embeddings": [{"embeddingType": "TEXT", "embedding": made.data[0].embedding}]})
+    return ConvertedCall(call, lambda made: {"embeddings": [{"embeddingType": "TEXT", "embedding": made.data[0].embedding}]})
 
 
 # ---- text completion
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _text(here: Here, body: Mapping[str, Any], model: str, *, stream: bool) -> Reply:
+def _text(here: RequestContext, body: Mapping[str, Any], model: str, *, stream: bool) -> Reply:
     """A prompt in a model's own template becomes a chat for other providers; any other prompt is a text completion."""
     maker = _maker(here, body, model)
     asked = {**maker.read(body), **_streaming(stream)}
@@ -189,11 +189,11 @@ def _text(here: Here, body: Mapping[str, Any], model: str, *, stream: bool) -> R
     turns = None if _completes(here, model) else turns_of(prompt)
     call = wanted(COMPLETIONS, {"prompt": prompt, **asked}, model) if turns is None else wanted(CHAT, {"messages": turns, **asked}, model)
     if stream:
-        return Finished(call, told=lambda: _Pieces(maker))
-    return Finished(call, lambda made: maker.write(*_told(made.choices[0].model_dump()), _usage(made.usage)))
+        return ConvertedCall(call, told=lambda: _Pieces(maker))
+    return ConvertedCall(call, lambda made: maker.write(*_told(made.choices[0].model_dump()), _usage(made.usage)))
 
 
-def _maker(here: Here, body: Mapping[str, Any], model: str) -> Maker:
+def _maker(here: RequestContext, body: Mapping[str, Any], model: str) -> Maker:
     """The vendor whose format the body has.
 
     Told by the model's name here and at its provider, else by a field that only one vendor has.
@@ -213,7 +213,7 @@ def _maker(here: Here, body: Mapping[str, Any], model: str) -> Maker:
     return usual
 
 
-def _completes(here: Here, model: str) -> bool:
+def _completes(here: RequestContext, model: str) -> bool:
     """Whether its provider takes a prompt in the model's own template."""
     found = _deployment(here, model)
     if found is None:

@@ -15,10 +15,10 @@ from headrace.dialects.forms import WITH_THE_ORDER
 from headrace.downloads import reads_in_pieces
 from headrace.errors import BadRequestError, HeadraceError, Kind
 from headrace.gateway import background, own_lists
-from headrace.gateway.asking import Finished, Here, Reply, Wanted
 from headrace.gateway.batches import with_models
 from headrace.gateway.callers import Role
-from headrace.gateway.requests import CALLERS_OWN, Asked, refusal
+from headrace.gateway.context import ConvertedCall, Reply, RequestContext, RouterCall
+from headrace.gateway.requests import CALLERS_OWN, IncomingRequest, refusal
 from headrace.kept import BATCH_LIST, BATCHES, FILE_CONTENT, FILE_DELETE, FILE_LIST, FILES, sent_metadata
 from headrace.providers.catalog import resolve
 from headrace.routing.plan import Deployment
@@ -36,25 +36,25 @@ _OURS: Final = "headrace"
 def kept_response(operation: Operation) -> Handler:
     """Handler for a stored response, by the id the gateway gave it."""
 
-    def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+    def make(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], id: str) -> Reply:
         seal = here.caller.seal
         if (found := read_id(id, seal)) is None:
             raise refusal(404, Kind.NOT_FOUND, f"response {id!r} does not exist for this key", "response_id")
         options = {**_query(asked, "include", "limit", "order", "after", "before"), "seal": seal}
-        reply = Finished(Wanted(operation, NOBODY, None, False, options), place={"id": id})
+        reply = ConvertedCall(RouterCall(operation, NOBODY, None, False, options), place={"id": id})
         deployment, own = found
         if operation is RESPONSE_DELETE:
             return msgspec.structs.replace(reply, once=partial(background.check_billed, here, deployment, own))
         if operation not in (RESPONSE, RESPONSE_CANCEL):
             return reply
         reply = msgspec.structs.replace(reply, noted=partial(background.note_end, here, deployment, own))
-        claim, release = partial(here.belongings.claim, deployment, own), partial(here.belongings.release, deployment, own)
+        claim, release = partial(here.stored_objects.claim, deployment, own), partial(here.stored_objects.release, deployment, own)
         return msgspec.structs.replace(reply, once=claim, unpaid=release)
 
     return make
 
 
-def check_going_on(here: Here, body: Mapping[str, Any], model: str) -> None:
+def check_going_on(here: RequestContext, body: Mapping[str, Any], model: str) -> None:
     """Raises a refusal for a call that continues a conversation which its provider does not store.
 
     Dropping the reference would silently start a new conversation.
@@ -90,7 +90,7 @@ def keeper_of(place: Mapping[str, str]) -> str:
     return "" if found is None else found[0]
 
 
-def _query(asked: Asked, *names: str) -> dict[str, Any]:
+def _query(asked: IncomingRequest, *names: str) -> dict[str, Any]:
     found = {name: asked.query[name] for name in names if name in asked.query}
     return {"extra_query": found} if found else {}
 
@@ -98,7 +98,7 @@ def _query(asked: Asked, *names: str) -> dict[str, Any]:
 # ---- files -----------------------------------------------------------------------------------------------------------------------
 
 
-def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def new_file(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Upload a file to a deployment of its `model`; without one, to the first deployment whose provider stores files."""
     model = _model_of(asked, body)
     file = body.pop("file", None)
@@ -108,10 +108,10 @@ def new_file(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     deployment = _keeper(here, BATCHES if calls else FILES, model, calls)
     if calls:
         file = with_models(file, here, deployment)
-    return _noted(here, "files", _made(here, Wanted(FILES, NOBODY, file, False, body), deployment))
+    return _noted(here, "files", _made(here, RouterCall(FILES, NOBODY, file, False, body), deployment))
 
 
-def list_files(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def list_files(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for the list of files."""
     return _listed(here, asked, FILE_LIST, FILES, "purpose", "limit", "order")
 
@@ -121,7 +121,7 @@ def kept_file(operation: Operation) -> Handler:
     return partial(_kept, operation, "file")
 
 
-def file_content(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+def file_content(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], id: str) -> Reply:
     """A file's content, streamed if the provider's format allows it, as a file may be larger than memory."""
     reply = _kept(FILE_CONTENT, "file", here, asked, body, id)
     known = here.router.get_deployment(reply.deployment)
@@ -130,7 +130,7 @@ def file_content(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Rep
     return msgspec.structs.replace(reply, wanted=msgspec.structs.replace(reply.wanted, stream=True), finish=None)
 
 
-def deleted_file(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+def deleted_file(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], id: str) -> Reply:
     """Handler for the deletion of a file."""
     reply = _kept(FILE_DELETE, "file", here, asked, body, id)
     gone = partial(own_lists.forget, here, "files", reply.deployment, reply.place["id"])
@@ -140,13 +140,13 @@ def deleted_file(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Rep
 # ---- batches ---------------------------------------------------------------------------------------------------------------------
 
 
-def new_batch(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def new_batch(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Create a batch with the deployment that stores its input file."""
     if here.caller.role is not Role.ADMIN and (strange := body.keys() - _OF_A_BATCH):
         name = min(strange)
         raise refusal(400, Kind.BAD_REQUEST, f"{name} is not a field of a batch: leave it out", name)
     deployment, file = _place(here, "file", body.pop("input_file_id", None), "input_file_id")
-    made = _made(here, Wanted(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment)
+    made = _made(here, RouterCall(BATCHES, NOBODY, file, False, sent_metadata(body)), deployment)
     return msgspec.structs.replace(made, noted=partial(own_lists.note_order, here, deployment))
 
 
@@ -154,7 +154,7 @@ _OF_A_BATCH: Final = CALLERS_OWN | {"input_file_id", "endpoint", "completion_win
 """The allowed fields of a batch. A provider's own fields might refer to files and places that the caller does not own."""
 
 
-def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def list_batches(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for the list of batches."""
     return _listed(here, asked, BATCH_LIST, BATCHES, "limit")
 
@@ -162,7 +162,7 @@ def list_batches(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
 def kept_batch(operation: Operation) -> Handler:
     """Handler for a batch, which may be billed once it is over."""
 
-    def make(here: Here, asked: Asked, body: dict[str, Any], id: str) -> Reply:
+    def make(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], id: str) -> Reply:
         reply = _kept(operation, "batch", here, asked, body, id)
         return msgspec.structs.replace(reply, noted=partial(own_lists.note_end, here, reply.deployment, reply.place["id"]))
 
@@ -173,7 +173,7 @@ def kept_batch(operation: Operation) -> Handler:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _model_of(asked: Asked, body: dict[str, Any]) -> str | None:
+def _model_of(asked: IncomingRequest, body: dict[str, Any]) -> str | None:
     """The model whose deployment is used, from the body, the query or a header. Of litellm's list of names the first counts."""
     given = body.pop("model", None) or asked.query.get("model") or asked.headers.get("x-headrace-model")
     names = body.pop("target_model_names", None) or asked.query.get("target_model_names")
@@ -184,7 +184,7 @@ def _model_of(asked: Asked, body: dict[str, Any]) -> str | None:
     return given
 
 
-def _keeper(here: Here, operation: Operation, model: str | None, calls: bool = False) -> str:
+def _keeper(here: RequestContext, operation: Operation, model: str | None, calls: bool = False) -> str:
     """The first deployment that stores such objects. calls: for input files of batches."""
     if model is not None:
         model = here.meant(model)
@@ -198,17 +198,17 @@ def _keeper(here: Here, operation: Operation, model: str | None, calls: bool = F
     return found[0]
 
 
-def _with_the_order(here: Here, deployment: str) -> bool:
+def _with_the_order(here: RequestContext, deployment: str) -> bool:
     known = here.router.get_deployment(deployment)
     return known is not None and resolve(known.model).provider.forms.get("batches") in WITH_THE_ORDER
 
 
-def _kept(operation: Operation, kind: str, here: Here, asked: Asked, body: dict[str, Any], id: str) -> Finished:
+def _kept(operation: Operation, kind: str, here: RequestContext, asked: IncomingRequest, body: dict[str, Any], id: str) -> ConvertedCall:
     deployment, own = _place(here, kind, id, f"{kind}_id")
-    return _made(here, Wanted(operation, NOBODY, None, False, {}), deployment, {"id": own})
+    return _made(here, RouterCall(operation, NOBODY, None, False, {}), deployment, {"id": own})
 
 
-def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
+def _place(here: RequestContext, kind: str, id: Any, field: str) -> tuple[str, str]:
     """The deployment and the provider's own id. Raises a refusal for an id that was not given to this caller."""
     found = read_place(id, here.caller.seal) if isinstance(id, str) else None
     if found is None:
@@ -217,7 +217,7 @@ def _place(here: Here, kind: str, id: Any, field: str) -> tuple[str, str]:
     return found
 
 
-def _listed(here: Here, asked: Asked, operation: Operation, where: Operation, *names: str) -> Reply:
+def _listed(here: RequestContext, asked: IncomingRequest, operation: Operation, where: Operation, *names: str) -> Reply:
     """The caller's own objects; for administrators the list of one provider account.
 
     A provider does not know the owners. The account is that of `model`, or of the id in `after`, else that of the first
@@ -229,22 +229,22 @@ def _listed(here: Here, asked: Asked, operation: Operation, where: Operation, *n
     if here.caller.role is not Role.ADMIN:
         return own_lists.own_list(here, asked, where, place, partial(_with_places_of, here))
     if place is None:
-        return _made(here, Wanted(operation, NOBODY, None, False, options), _keeper(here, where, _model_of(asked, {})))
+        return _made(here, RouterCall(operation, NOBODY, None, False, options), _keeper(here, where, _model_of(asked, {})))
     deployment, own = place
     options = {"extra_query": {**options.get("extra_query", {}), "after": own}}
-    return _made(here, Wanted(operation, NOBODY, None, False, options), deployment)
+    return _made(here, RouterCall(operation, NOBODY, None, False, options), deployment)
 
 
-def _made(here: Here, wanted: Wanted, deployment: str, place: Mapping[str, str] | None = None) -> Finished:
-    return Finished(wanted, partial(_with_places, deployment=deployment, seal=here.caller.seal), place or {}, deployment)
+def _made(here: RequestContext, wanted: RouterCall, deployment: str, place: Mapping[str, str] | None = None) -> ConvertedCall:
+    return ConvertedCall(wanted, partial(_with_places, deployment=deployment, seal=here.caller.seal), place or {}, deployment)
 
 
-def _noted(here: Here, kind: str, reply: Finished) -> Finished:
+def _noted(here: RequestContext, kind: str, reply: ConvertedCall) -> ConvertedCall:
     """Record the owner of a new object."""
     return msgspec.structs.replace(reply, noted=partial(own_lists.note, here, kind, reply.deployment))
 
 
-def _with_places_of(here: Here, made: Any, deployment: str) -> Any:
+def _with_places_of(here: RequestContext, made: Any, deployment: str) -> Any:
     return _with_places(made, deployment=deployment, seal=here.caller.seal)
 
 

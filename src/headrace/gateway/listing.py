@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.gateway.asking import Here, Listed, Reply
-from headrace.gateway.fronts import ANTHROPIC, GOOGLE, Front, front_of
-from headrace.gateway.requests import Asked
+from headrace.gateway.client_apis import ANTHROPIC, GOOGLE, ClientApi, front_of
+from headrace.gateway.context import Listed, Reply, RequestContext
+from headrace.gateway.requests import IncomingRequest
 
 
-def models(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def models(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for the list of models that the caller may call."""
     return Listed(listed(front_of(asked), here.names()))
 
 
-def one_model(here: Here, asked: Asked, body: dict[str, Any], model: str) -> Reply:
+def one_model(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str) -> Reply:
     """One model, including those that only match a pattern. Raises the refusal that a call of it would get."""
     here.meant(model)
     return Listed(_told(front_of(asked), model))
 
 
-def listed(front: Front, names: Sequence[str]) -> dict[str, Any]:
+def listed(front: ClientApi, names: Sequence[str]) -> dict[str, Any]:
     """The list of models in the front end's format."""
     told = [_told(front, name) for name in names]
     if front is GOOGLE:
@@ -32,7 +32,7 @@ def listed(front: Front, names: Sequence[str]) -> dict[str, Any]:
     return {"object": "list", "data": told}
 
 
-def _told(front: Front, name: str) -> dict[str, Any]:
+def _told(front: ClientApi, name: str) -> dict[str, Any]:
     if front is GOOGLE:
         verbs = ["generateContent", "streamGenerateContent", "countTokens", "embedContent"]
         return {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": verbs}

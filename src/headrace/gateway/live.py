@@ -19,7 +19,7 @@ from headrace.calls import Operation
 from headrace.destinations import Destination
 from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.owned import home_of
-from headrace.gateway.sessions import Session, Visit, beginning, closed_for, counts, opened
+from headrace.gateway.sessions import PendingSession, Session, beginning, closed_for, counts, opened
 from headrace.objects import JsonObject
 from headrace.wire import HttpRequest
 
@@ -33,7 +33,7 @@ _VERSION: Final = re.compile(r"/v\d\w*$")
 _TOP: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-async def serve(visit: Visit) -> None:
+async def serve(visit: PendingSession) -> None:
     """Serve a session.
 
     Only its first message names the model, so errors up to then are sent in the close frame, as Google does.
@@ -52,7 +52,7 @@ async def serve(visit: Visit) -> None:
     await _Live(visit, provider, _used).last(setup.model, held, entry)
 
 
-async def _first(visit: Visit) -> bytes:
+async def _first(visit: PendingSession) -> bytes:
     try:
         message = await asyncio.wait_for(visit.receive(), visit.gateway.settings.slow_client)
     except TimeoutError:
@@ -79,7 +79,7 @@ class _Setup:
         return msgspec.json.encode({**self._whole, "setup": setup}).decode()
 
 
-async def _opened(visit: Visit, to: Destination, setup: _Setup) -> ClientConnection:
+async def _opened(visit: PendingSession, to: Destination, setup: _Setup) -> ClientConnection:
     """Connect to the Gemini API or to Vertex AI, whose messages are the same, whichever path was called."""
     path = re.sub("/+", "/", visit.asked.path)
     if to.provider.name == "vertex_ai":
@@ -94,7 +94,7 @@ async def _opened(visit: Visit, to: Destination, setup: _Setup) -> ClientConnect
     return provider
 
 
-async def _opened_at_vertex(visit: Visit, to: Destination) -> ClientConnection:
+async def _opened_at_vertex(visit: PendingSession, to: Destination) -> ClientConnection:
     at = urlsplit(to.base_url)
     url = f"{at.scheme}://{at.netloc}{_OF_VERTEX}".replace("http", "ws", 1)
     if to.signer is None:

@@ -9,19 +9,19 @@ from typing import Any, Final
 from headrace.api import Router
 from headrace.calls import MODERATIONS, RERANK, Operation, shape
 from headrace.errors import BadRequestError, Kind
-from headrace.gateway.asking import Finished, Here, Plain, Reply, Wanted, wanted
+from headrace.gateway.context import ConvertedCall, Plain, Reply, RequestContext, RouterCall, wanted
 from headrace.gateway.forms import flag
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.requests import IncomingRequest, refusal
 
 Handler = Callable[..., Reply]
 
 _AS_TEXT: Final = {"text": "text/plain; charset=utf-8", "srt": "application/x-subrip; charset=utf-8", "vtt": "text/vtt; charset=utf-8"}
 
 
-def filed(operation: Operation) -> Callable[..., Wanted]:
+def filed(operation: Operation) -> Callable[..., RouterCall]:
     """Handler for a call whose body is a multipart form."""
 
-    def make(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Wanted:
+    def make(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str = "") -> RouterCall:
         flag(body, "stream")
         for name in operation.files:
             _must_be_files(body.get(name), name)
@@ -40,10 +40,10 @@ def heard(operation: Operation) -> Handler:
     """Handler for a transcription, returned as JSON or as plain text."""
     make = filed(operation)
 
-    def asked_for(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+    def asked_for(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str = "") -> Reply:
         kind = _AS_TEXT.get(str(body.get("response_format")))
         call = make(here, asked, body, model)
-        return call if kind is None or call.stream else Finished(call, partial(_said, kind=kind))
+        return call if kind is None or call.stream else ConvertedCall(call, partial(_said, kind=kind))
 
     return asked_for
 
@@ -52,7 +52,7 @@ def _said(made: Any, *, kind: str) -> Plain:
     return Plain(made.text.encode(), kind)
 
 
-def moderate(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+def moderate(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str = "") -> Reply:
     """Handler for moderation. OpenAI's clients may omit the model; then the first moderation model is used."""
     if not model and not body.get("model"):
         body["model"] = next((name for name in here.names() if _moderates(here.router, name)), None)
@@ -66,7 +66,7 @@ def _moderates(router: Router, name: str) -> bool:
     return found is not None and "moderation" in found.model
 
 
-def rank(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+def rank(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str = "") -> Reply:
     """Handler for rerank."""
     documents = body.get("documents")
     if not isinstance(documents, list) or not documents:

@@ -15,13 +15,13 @@ import msgspec
 
 from headrace.calls import shape
 from headrace.errors import BadRequestError, Failure, Kind, error_of
-from headrace.gateway.asking import Here, Sent
+from headrace.gateway.context import RequestContext, Sent
 from headrace.gateway.kept import marked_id, read_place
 from headrace.gateway.orders import is_of_messages, order_of
 from headrace.gateway.owned import serving
 from headrace.gateway.passing import Passing, headers_passed
-from headrace.gateway.passing_kept import Looking, way_of
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.passing_kept import ResponseInspection, way_of
+from headrace.gateway.requests import IncomingRequest, refusal
 from headrace.routing.patterns import filled, stars_of
 from headrace.routing.plan import Deployment
 from headrace.through import ThroughRequest
@@ -29,12 +29,12 @@ from headrace.through import ThroughRequest
 PATH: Final = "/v1/messages/batches"
 
 
-def order(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
+def order(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Sent:
     """Create a batch at the account that serves the model of its first message, which must serve all others too."""
     return Sent(partial(_order, here, asked, body))
 
 
-async def _order(here: Here, asked: Asked, body: dict[str, Any], home: str) -> Passing:
+async def _order(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], home: str) -> Passing:
     requests = body.get("requests")
     if not isinstance(requests, list) or not requests:
         raise BadRequestError(f"requests must be a list of at least one request, got {shape(requests)}")
@@ -54,18 +54,18 @@ async def _order(here: Here, asked: Asked, body: dict[str, Any], home: str) -> P
     return msgspec.structs.replace(sent, made=partial(_noted, here, keeper))
 
 
-async def _noted(here: Here, keeper: Deployment, content: bytes) -> None:
+async def _noted(here: RequestContext, keeper: Deployment, content: bytes) -> None:
     """Register a new batch for billing."""
     if (said := _object(content)) is not None and (order := order_of(here.caller, keeper, said)) is not None:
-        await here.belongings.ordered(order)
+        await here.stored_objects.ordered(order)
 
 
-async def _ended(here: Here, keeper: Deployment, id: str, content: bytes) -> None:
+async def _ended(here: RequestContext, keeper: Deployment, id: str, content: bytes) -> None:
     if (said := _object(content)) is not None and said.get("processing_status") == "ended":
-        await here.belongings.done(keeper.id, id)
+        await here.stored_objects.done(keeper.id, id)
 
 
-def listed(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
+def listed(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Sent:
     """List the batches of one account.
 
     It is that of the batch in `after_id` or `before_id`, that of `model`, or the first that has batches.
@@ -73,7 +73,7 @@ def listed(here: Here, asked: Asked, body: dict[str, Any]) -> Sent:
     return Sent(partial(_listed, here, asked))
 
 
-async def _listed(here: Here, asked: Asked, home: str) -> Passing:
+async def _listed(here: RequestContext, asked: IncomingRequest, home: str) -> Passing:
     query, keeper = {name: value for name, value in asked.query.items() if name not in ("key", "model")}, None
     for name in ("after_id", "before_id"):
         if name in query and (found := read_place(query[name], here.caller.seal)) is not None:
@@ -84,21 +84,21 @@ async def _listed(here: Here, asked: Asked, home: str) -> Passing:
     return _sent(here, asked, keeper, PATH + (f"?{urlencode(query)}" if query else ""), looking)
 
 
-def kept(here: Here, asked: Asked, body: dict[str, Any], id: str, verb: str | None = None) -> Sent:
+def kept(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], id: str, verb: str | None = None) -> Sent:
     """One batch, by the id the gateway gave it or by its provider's own."""
     return Sent(partial(_kept, here, asked, id, verb))
 
 
-async def _kept(here: Here, asked: Asked, id: str, verb: str | None, home: str) -> Passing:
+async def _kept(here: RequestContext, asked: IncomingRequest, id: str, verb: str | None, home: str) -> Passing:
     found = read_place(id, here.caller.seal)
     if found is None:
         way = await way_of(here, asked.method, f"{PATH}/{quote(id, safe='')}")
         keeper, own, looking = _known(here, way.home) if way.home else _keeper(here, None), id, way.looking
     else:
         keeper, own = _known(here, found[0]), found[1]
-        looking = Looking("gone", "batches", own) if asked.method == "DELETE" else None
+        looking = ResponseInspection("gone", "batches", own) if asked.method == "DELETE" else None
     if asked.method == "DELETE" or verb == "results":
-        waits = await here.belongings.done(keeper.id, own)
+        waits = await here.stored_objects.done(keeper.id, own)
         if waits and asked.method == "DELETE":
             message = "the batch is not billed yet: delete it in a few seconds, or once it has ended"
             raise error_of(Failure(Kind.BAD_REQUEST, message, status=409, retryable=True, retry_after=5.0))
@@ -107,7 +107,9 @@ async def _kept(here: Here, asked: Asked, id: str, verb: str | None, home: str) 
     return msgspec.structs.replace(sent, made=partial(_ended, here, keeper, own)) if verb is None and asked.method == "GET" else sent
 
 
-def _sent(here: Here, asked: Asked, keeper: Deployment, path: str, looking: Looking | None, content: bytes = b"") -> Passing:
+def _sent(
+    here: RequestContext, asked: IncomingRequest, keeper: Deployment, path: str, looking: ResponseInspection | None, content: bytes = b""
+) -> Passing:
     """The request to the provider. Results are forwarded as they are; in everything else the ids are replaced."""
     from headrace.dialects.anthropic_messages.requests import VERSION  # late: few gateways use Anthropic's dialect
 
@@ -117,7 +119,7 @@ def _sent(here: Here, asked: Asked, keeper: Deployment, path: str, looking: Look
     return Passing(keeper, request, keeper.model.partition("/")[2], looking, told=told)
 
 
-def _keeper(here: Here, model: str | None, home: str = "") -> Deployment:
+def _keeper(here: RequestContext, model: str | None, home: str = "") -> Deployment:
     found = [_known(here, id) for id in here.router.get_model_ids(model) if here.may_use(id)]
     found = [one for one in found if is_of_messages(one) and (not home or here.router.same_account(home, one.id))]
     if not found:
@@ -126,7 +128,7 @@ def _keeper(here: Here, model: str | None, home: str = "") -> Deployment:
     return found[0]
 
 
-def _known(here: Here, id: str) -> Deployment:
+def _known(here: RequestContext, id: str) -> Deployment:
     """A deployment that this caller may use. Raises a refusal."""
     found = here.router.get_deployment(id)
     if found is None or not here.may_use(id):

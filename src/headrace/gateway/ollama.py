@@ -12,9 +12,9 @@ import msgspec
 
 from headrace.calls import EMBEDDINGS, shape
 from headrace.errors import BadRequestError
-from headrace.gateway.asking import Finished, Here, Listed, Reply, Wanted, wanted
-from headrace.gateway.fronts import OLLAMA
-from headrace.gateway.requests import Asked, Send
+from headrace.gateway.client_apis import OLLAMA
+from headrace.gateway.context import ConvertedCall, Listed, Reply, RequestContext, RouterCall, wanted
+from headrace.gateway.requests import IncomingRequest, Send
 from headrace.routing.groups import facts_of
 from headrace.served import OLLAMA_CHAT
 
@@ -22,7 +22,7 @@ _TAG: Final = ":latest"
 """Ollama's clients append this to a model name without a tag."""
 
 
-def chat(here: Here, asked: Asked, body: dict[str, Any]) -> Wanted:
+def chat(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> RouterCall:
     """Handler for `/api/chat`, which streams unless told not to."""
     return wanted(OLLAMA_CHAT, {"stream": True, **_named(here, body)})
 
@@ -38,7 +38,7 @@ _OLLAMAS: Final = {
 }
 
 
-def generate(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def generate(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Ollama's completion: a chat with one message, whose response has `response` in place of a message.
 
     Streams are converted on their way out, by `GenerateSend`.
@@ -53,7 +53,7 @@ def generate(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
     question = {"role": "user", "content": prompt, **({"images": body["images"]} if body.get("images") else {})}
     messages = [*([{"role": "system", "content": system}] if system else []), question]
     call = chat(here, asked, {**said, "messages": messages})
-    return call if call.stream else Finished(call, lambda made: _as_response(made.model_dump()))
+    return call if call.stream else ConvertedCall(call, lambda made: _as_response(made.model_dump()))
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
@@ -100,7 +100,7 @@ class GenerateSend:
 _RUNNING: Final = ("keep_alive", "truncate", "options")
 
 
-def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def embed(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """`/api/embed`. Other providers have no equivalent for how the model is loaded and run or whether a text may be cut."""
     for name in _RUNNING:
         body.pop(name, None)
@@ -110,22 +110,22 @@ def embed(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
         counted = {} if made.usage is None else {"prompt_eval_count": made.usage.prompt_tokens}
         return {"model": call.model, "embeddings": [one.embedding for one in made.data], **counted}
 
-    return Finished(call, finished)
+    return ConvertedCall(call, finished)
 
 
-def embed_one(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def embed_one(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """`/api/embeddings`, Ollama's older endpoint for a single text."""
     text = _text(body, "prompt")
     said = {name: value for name, value in body.items() if name not in ("prompt", *_RUNNING)}
-    return Finished(wanted(EMBEDDINGS, _named(here, {**said, "input": text})), lambda made: {"embedding": made.data[0].embedding})
+    return ConvertedCall(wanted(EMBEDDINGS, _named(here, {**said, "input": text})), lambda made: {"embedding": made.data[0].embedding})
 
 
-def tags(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def tags(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for Ollama's list of models."""
     return Listed({"models": [_told(name) for name in here.names()]})
 
 
-def show(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def show(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for Ollama's description of a model."""
     model = _model(here, {**body, "model": body.get("model") or body.get("name")})
     facts = _facts(here, model)
@@ -142,13 +142,13 @@ _FAMILY: Final = "headrace"
 """Ollama prefixes a model's figures with its family's name."""
 
 
-def _facts(here: Here, model: str) -> Mapping[str, Any]:
+def _facts(here: RequestContext, model: str) -> Mapping[str, Any]:
     """The known facts about a model's first deployment. Raises a refusal if it does not exist or the caller may not use it."""
     deployment = here.router.get_deployment_by_model_group_name(here.meant(model))
     return {} if deployment is None else {**facts_of(deployment), **deployment.model_info}
 
 
-def pull(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def pull(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for `/api/pull`, by which clients fetch a model before use. One that may be called is there already."""
     here.meant(_model(here, {**body, "model": body.get("model") or body.get("name")}))
     return Listed({"status": "success"})
@@ -158,12 +158,12 @@ VERSION: Final = "0.23.0"
 """The Ollama version that is reported. Clients compare it with the oldest they support: VS Code's Copilot with 0.6.4."""
 
 
-def version(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def version(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """Handler for the reported version of Ollama."""
     return Listed({"version": VERSION})
 
 
-def _named(here: Here, body: dict[str, Any]) -> dict[str, Any]:
+def _named(here: RequestContext, body: dict[str, Any]) -> dict[str, Any]:
     """The body with its model's name as the gateway has it."""
     model = body.get("model")
     if isinstance(model, str) and model.endswith(_TAG) and not here.router.serves(model):
@@ -171,7 +171,7 @@ def _named(here: Here, body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _model(here: Here, body: dict[str, Any]) -> str:
+def _model(here: RequestContext, body: dict[str, Any]) -> str:
     model = _named(here, body).get("model")
     if not isinstance(model, str) or not model:
         raise BadRequestError("model must be the name of a model, such as those that /api/tags lists")

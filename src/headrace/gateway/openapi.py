@@ -11,7 +11,7 @@ import msgspec
 from headrace import __version__, options
 from headrace.gateway.requests import KEPT
 from headrace.gateway.routes import ROUTES, Row
-from headrace.gateway.state import Desired, Desk
+from headrace.gateway.state import AdminRoutes, Desired
 
 _WAYS: Final = (
     (r"(?:/openai)?(?:/v1)?", "/v1"),
@@ -37,10 +37,10 @@ _KINDS: Final = {
 }
 
 
-def described(desk: Desk | None) -> dict[str, Any]:
+def described(admin: AdminRoutes | None) -> dict[str, Any]:
     """The document. desk: the admin API, if there is a database."""
     paths: dict[str, dict[str, Any]] = {}
-    for path, method, said in (*_calls(), *(_asked(desk.described()) if desk is not None else ()), *_seen()):
+    for path, method, said in (*_calls(), *(_asked(admin.described()) if admin is not None else ()), *_seen()):
         paths.setdefault(path, {})[method] = said
     return {
         "openapi": "3.1.0",
@@ -135,6 +135,6 @@ def _schema(said: str) -> dict[str, Any]:
     return {"type": [*known, "null"]}
 
 
-def encoded(desk: Desk | None) -> bytes:
+def encoded(admin: AdminRoutes | None) -> bytes:
     """The document as JSON."""
-    return msgspec.json.encode(described(desk))
+    return msgspec.json.encode(described(admin))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, MutableMapping
 from typing import Any, Final
 
-from headrace.gateway.requests import Asked, Send
+from headrace.gateway.requests import IncomingRequest, Send
 
 ANY: Final = "*"
 _METHODS: Final = b"GET, POST, DELETE, PUT, PATCH, OPTIONS"
@@ -16,13 +16,13 @@ _SECONDS: Final = b"600"
 """For how long a browser may cache the preflight response."""
 
 
-def allowed(asked: Asked, origins: Collection[str]) -> bool:
+def allowed(asked: IncomingRequest, origins: Collection[str]) -> bool:
     """Whether the request comes from a page of one of these origins."""
     origin = asked.headers.get("origin")
     return origin is not None and (ANY in origins or origin in origins)
 
 
-def with_leave(send: Send, asked: Asked) -> Send:
+def with_leave(send: Send, asked: IncomingRequest) -> Send:
     """A `send` that adds CORS headers, so that the browser shows the response to the page."""
     leave = [
         (b"access-control-allow-origin", asked.headers["origin"].encode("latin-1")),
@@ -38,7 +38,7 @@ def with_leave(send: Send, asked: Asked) -> Send:
     return sent
 
 
-async def answer_first(send: Send, asked: Asked) -> None:
+async def answer_first(send: Send, asked: IncomingRequest) -> None:
     """Respond to a CORS preflight request, which carries no key and does nothing."""
     wanted = asked.headers.get("access-control-request-headers", "")
     headers = [

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from headrace.calls import Operation, shape
 from headrace.errors import BadRequestError, HeadraceError
-from headrace.gateway.asking import Gathered, Here
-from headrace.gateway.belongings import Belonging, Thing
 from headrace.gateway.callers import Role
+from headrace.gateway.context import AggregatedResponse, RequestContext
 from headrace.gateway.orders import order_of
-from headrace.gateway.requests import Asked
+from headrace.gateway.requests import IncomingRequest
+from headrace.gateway.stored_objects import ObjectRef, StoredObject
 from headrace.kept import BATCH, BATCHES
 from headrace.objects import JsonObject
 
@@ -32,7 +32,7 @@ Marked = Callable[[Any, str], Any]
 """(a result, its deployment) → the result with the gateway's ids."""
 
 
-async def note(here: Here, kind: str, deployment: str, said: Any) -> None:
+async def note(here: RequestContext, kind: str, deployment: str, said: Any) -> None:
     """Record the owner of an object. An administrator's objects have no owner and need no record."""
     fields = said.model_dump() if isinstance(said, JsonObject) else said
     id = fields.get("id") if isinstance(fields, Mapping) else None
@@ -40,38 +40,40 @@ async def note(here: Here, kind: str, deployment: str, said: Any) -> None:
         return
     created = fields.get("created_at")
     moment = float(created) if isinstance(created, int | float) else time.time()
-    await here.belongings.note(Belonging(Thing(kind, id), deployment, here.caller.owner, moment, fields))
+    await here.stored_objects.note(StoredObject(ObjectRef(kind, id), deployment, here.caller.owner, moment, fields))
 
 
-async def note_order(here: Here, deployment: str, said: Any) -> None:
+async def note_order(here: RequestContext, deployment: str, said: Any) -> None:
     """As `note`, for a batch; also registers it for billing, an administrator's too."""
     await note(here, "batches", deployment, said)
     if (order := order_of(here.caller, here.router.get_deployment(deployment), said.model_dump())) is not None:
-        await here.belongings.ordered(order)
+        await here.stored_objects.ordered(order)
 
 
-async def note_end(here: Here, deployment: str, id: str, said: Any) -> None:
+async def note_end(here: RequestContext, deployment: str, id: str, said: Any) -> None:
     """A caller has seen a batch: if it is over, it is billed next."""
     if said.status in OVER:
-        await here.belongings.done(deployment, id)
+        await here.stored_objects.done(deployment, id)
 
 
-async def forget(here: Here, kind: str, deployment: str, id: str, said: Any) -> None:
+async def forget(here: RequestContext, kind: str, deployment: str, id: str, said: Any) -> None:
     """Remove the record of a deleted object."""
-    await here.belongings.forget(deployment, Thing(kind, id))
+    await here.stored_objects.forget(deployment, ObjectRef(kind, id))
 
 
-def own_list(here: Here, asked: Asked, where: Operation, after: tuple[str, str] | None, marked: Marked) -> Gathered:
+def own_list(
+    here: RequestContext, asked: IncomingRequest, where: Operation, after: tuple[str, str] | None, marked: Marked
+) -> AggregatedResponse:
     """The objects of the caller's owner, newest first unless `order` says otherwise.
 
     after: the deployment and the provider's own id.
     """
-    return Gathered(partial(_listed, here, asked.query, where, after, marked))
+    return AggregatedResponse(partial(_listed, here, asked.query, where, after, marked))
 
 
-async def _listed(here: Here, query: Mapping[str, str], where: Operation, after: tuple[str, str] | None, marked: Marked) -> Any:
+async def _listed(here: RequestContext, query: Mapping[str, str], where: Operation, after: tuple[str, str] | None, marked: Marked) -> Any:
     kind = where.name
-    found = await here.belongings.owned(here.caller.owner, kind)
+    found = await here.stored_objects.owned(here.caller.owner, kind)
     if query.get("order") == "asc":
         found.reverse()
     if purpose := query.get("purpose"):
@@ -95,12 +97,12 @@ def _limit(query: Mapping[str, str], kind: str) -> int:
     return int(said)
 
 
-async def _as_they_stand(here: Here, page: Sequence[Belonging]) -> list[Belonging]:
+async def _as_they_stand(here: RequestContext, page: Sequence[StoredObject]) -> list[StoredObject]:
     """The batches with their current state from their providers; those that are over need no query."""
     return list(await asyncio.gather(*[_as_it_stands(here, one) for one in page]))
 
 
-async def _as_it_stands(here: Here, one: Belonging) -> Belonging:
+async def _as_it_stands(here: RequestContext, one: StoredObject) -> StoredObject:
     if one.said.get("status") in OVER:
         return one
     try:
@@ -111,4 +113,4 @@ async def _as_it_stands(here: Here, one: Belonging) -> Belonging:
         log.info("batch %s could not be refreshed and is listed as last known: %s", one.thing.id, error.failure.kind.value)
         return one
     await note(here, one.thing.kind, one.deployment, made)
-    return Belonging(one.thing, one.deployment, one.owner, one.created, made.model_dump())
+    return StoredObject(one.thing, one.deployment, one.owner, one.created, made.model_dump())

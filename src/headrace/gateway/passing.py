@@ -10,11 +10,11 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from headrace.errors import BadRequestError, Kind
-from headrace.gateway.asking import Here
-from headrace.gateway.belongings import PASSED_NAMES
+from headrace.gateway.context import RequestContext
 from headrace.gateway.owned import home_of
-from headrace.gateway.passing_kept import Looking, made_later, way_of
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.passing_kept import ResponseInspection, made_later, way_of
+from headrace.gateway.requests import IncomingRequest, refusal
+from headrace.gateway.stored_objects import PASSED_NAMES
 from headrace.routing.plan import Deployment
 from headrace.through import ThroughRequest
 from headrace.wire import HeaderPairs
@@ -42,7 +42,7 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
     request: ThroughRequest
     model: str
     """The requested model; the deployment's own if none was named."""
-    looking: Looking | None = None
+    looking: ResponseInspection | None = None
     """What of the response is read."""
     said: Mapping[str, Any] = {}
     """Fields of the body that are recorded: the end user and metadata."""
@@ -56,13 +56,13 @@ class Passing(msgspec.Struct, frozen=True, eq=False):
     """Whether it must not be retried."""
 
 
-def provider_of(asked: Asked, here: Here) -> str | None:
+def provider_of(asked: IncomingRequest, here: RequestContext) -> str | None:
     """The provider that the path begins with, if it is in the configuration."""
     name = asked.path[1:].partition("/")[0]
     return name if _is_served(here, name) else None
 
 
-def _is_served(here: Here, provider: str) -> bool:
+def _is_served(here: RequestContext, provider: str) -> bool:
     return any(_provider(deployment) == provider for deployment in _deployments(here))
 
 
@@ -83,13 +83,13 @@ _OTHERWISE: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
 """The same for paths that OpenAI's API has too, with another meaning."""
 
 
-def maker_of(asked: Asked, here: Here, dialect: str, *, known: bool) -> str | None:
+def maker_of(asked: IncomingRequest, here: RequestContext, dialect: str, *, known: bool) -> str | None:
     """The provider whose own API the client calls, if it is in the configuration. known: whether OpenAI has the path too."""
     maker, paths = (_OTHERWISE if known else _OWN).get(dialect, ("", None))
     return maker if paths is not None and paths.fullmatch(asked.path) and _is_served(here, maker) else None
 
 
-async def passing(asked: Asked, here: Here, provider: str, content: bytes) -> Passing:
+async def passing(asked: IncomingRequest, here: RequestContext, provider: str, content: bytes) -> Passing:
     """The request to forward to `provider`.
 
     Raises a refusal for a model that this caller may not call, for an invalid path, and for objects of another owner.
@@ -125,13 +125,13 @@ def _provider(deployment: Deployment) -> str:
     return str(deployment.control.get("custom_llm_provider") or deployment.model.partition("/")[0])
 
 
-def _deployments(here: Here) -> Iterator[Deployment]:
+def _deployments(here: RequestContext) -> Iterator[Deployment]:
     for id in here.router.get_model_ids():
         if (found := here.router.get_deployment(id)) is not None:
             yield found
 
 
-def _deployment(here: Here, provider: str, named: str | None, home: str) -> Deployment:
+def _deployment(here: RequestContext, provider: str, named: str | None, home: str) -> Deployment:
     """The provider's deployment of the model, or the first that this caller may use. home: the account it must belong to."""
     mine = [one for one in _deployments(here) if _provider(one) == provider and here.caller.may_call(one.group)]
     mine = [one for one in mine if not home or here.router.same_account(home, one.id)]
@@ -145,7 +145,7 @@ def _deployment(here: Here, provider: str, named: str | None, home: str) -> Depl
     raise refusal(404, Kind.NOT_FOUND, f"{provider} has no model {named!r} that this key may call", "model")
 
 
-def _fields(asked: Asked, content: bytes) -> dict[str, msgspec.Raw] | None:
+def _fields(asked: IncomingRequest, content: bytes) -> dict[str, msgspec.Raw] | None:
     """The top level of a JSON body; None for anything but a JSON object."""
     said = "json" in asked.headers.get("content-type", "")
     if not content or not (said or content.lstrip()[:1] == b"{"):  # a provider may accept JSON without its content type
@@ -175,7 +175,7 @@ def _without_key(path: str) -> str:
     return f"{where}?{left}" if question and left else where
 
 
-def headers_passed(asked: Asked) -> HeaderPairs:
+def headers_passed(asked: IncomingRequest) -> HeaderPairs:
     """The headers of a request that are forwarded to the provider."""
     kept = [(name, value) for name, value in asked.headers.items() if name not in _NOT_PASSED and not name.startswith(_NOT_PASSED_TO)]
     return tuple(kept)

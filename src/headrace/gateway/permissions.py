@@ -12,8 +12,8 @@ from msgspec import Struct
 from headrace.calls import shape
 from headrace.errors import ConfigurationError, Kind
 from headrace.gateway.callers import Caller, Role
-from headrace.gateway.fronts import ANTHROPIC, GOOGLE, OPENAI, RESPONDING, Front, front_of
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.client_apis import ANTHROPIC, GOOGLE, OPENAI, RESPONDING, ClientApi, front_of
+from headrace.gateway.requests import IncomingRequest, refusal
 
 _DESK: Final = (
     "/key/", "/team/", "/user/", "/customer/", "/end_user/", "/budget/", "/tag/", "/model/", "/v1/model/", "/model_group/", "/spend/",
@@ -31,9 +31,9 @@ def _calls(path: str) -> bool:
     return path != "/" and (not path.startswith(_DESK) or path.endswith(_MODELS))
 
 
-def _is_of(path: str, *fronts: Front) -> bool:
+def _is_of(path: str, *fronts: ClientApi) -> bool:
     """Whether a path calls a model for these front ends. Judged by the path alone, as the caller chooses the headers."""
-    return _calls(path) and front_of(Asked("POST", path, {}, {})) in fronts
+    return _calls(path) and front_of(IncomingRequest("POST", path, {}, {})) in fronts
 
 
 KINDS: Final[Mapping[str, Callable[[str], bool]]] = {

@@ -14,8 +14,8 @@ import msgspec
 from headrace.calls import Operation
 from headrace.destinations import Destination
 from headrace.errors import BadRequestError
-from headrace.gateway.requests import Asked
-from headrace.gateway.sessions import Session, Visit, beginning, counts, opened
+from headrace.gateway.requests import IncomingRequest
+from headrace.gateway.sessions import PendingSession, Session, beginning, counts, opened
 from headrace.objects import JsonObject
 
 REALTIME: Final = Operation("realtime", "", JsonObject, None, named=False)
@@ -23,7 +23,7 @@ REALTIME: Final = Operation("realtime", "", JsonObject, None, named=False)
 _OURS: Final = ("model", "deployment", "key", "user")
 
 
-async def serve(visit: Visit) -> None:
+async def serve(visit: PendingSession) -> None:
     """Serve a session. Raises HeadraceError if it cannot begin."""
     asked = visit.asked
     model = _model_of(asked)
@@ -39,14 +39,14 @@ async def serve(visit: Visit) -> None:
     await session.last(model, held, entry)
 
 
-def _model_of(asked: Asked) -> str:
+def _model_of(asked: IncomingRequest) -> str:
     model = asked.query.get("model") or asked.query.get("deployment")
     if not model:
         raise BadRequestError("model is missing: /v1/realtime?model=…")
     return model
 
 
-def _address(to: Destination, asked: Asked) -> str:
+def _address(to: Destination, asked: IncomingRequest) -> str:
     query = {name: value for name, value in asked.query.items() if name not in _OURS}
     return f"{to.base_url}/realtime?{urlencode({**query, **to.query, 'model': to.model})}".replace("http", "ws", 1)
 

@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 from headrace.api import Router
 from headrace.errors import ConfigurationError
-from headrace.gateway.callbacks import Telling
+from headrace.gateway.callbacks import CallbackService
 from headrace.gateway.config import Config, Settings, read_config
-from headrace.gateway.guardrails import Guarding
+from headrace.gateway.guardrails import GuardrailService
 from headrace.gateway.secret_values import stamp_of
 from headrace.gateway.state import State
 from headrace.runtime.sql_drivers import DatabaseError
@@ -34,13 +34,18 @@ class Reloader:
     """Watches the files of a configuration and applies changes. An invalid configuration is logged and changes nothing."""
 
     def __init__(
-        self, path: Path, config: Config, changing: Changing, guarding: Guarding | None = None, telling: Telling | None = None
+        self,
+        path: Path,
+        config: Config,
+        changing: Changing,
+        guarding: GuardrailService | None = None,
+        telling: CallbackService | None = None,
     ) -> None:
         self._path = path
         self._config = config
         self._changing = changing
-        self._guarding = guarding or Guarding()
-        self._telling = telling or Telling(config.callbacks)
+        self._guarding = guarding or GuardrailService()
+        self._telling = telling or CallbackService(config.callbacks)
         self._called = asyncio.Event()
         self._own = frozenset(changing.router.get_model_ids())
         """Deployments from the file; others were added by administrators, and stay."""
@@ -76,7 +81,7 @@ class Reloader:
             found = await asyncio.to_thread(read_config, self._path, os.environ)
             self._adopt(found)
             if self._changing.state is not None:
-                await self._changing.state.use(found.settings.standing)
+                await self._changing.state.use(found.settings.default_terms)
         except (ConfigurationError, DatabaseError) as error:
             log.error("%s was not reloaded: %s", self._path, error)
         else:

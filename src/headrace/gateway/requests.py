@@ -64,7 +64,7 @@ class Left(Exception):
     """The client has disconnected; there is nobody to respond to."""
 
 
-class Asked(Struct, frozen=True, eq=False):
+class IncomingRequest(Struct, frozen=True, eq=False):
     """A request whose body has not been read yet."""
 
     method: str

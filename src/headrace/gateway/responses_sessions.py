@@ -24,17 +24,17 @@ from headrace.dialects import load
 from headrace.errors import BadRequestError, Failure
 from headrace.framing import SseReader
 from headrace.gateway.answers import Answer
-from headrace.gateway.asking import Here
-from headrace.gateway.belongings import references
+from headrace.gateway.client_apis import RESPONDING
+from headrace.gateway.context import RequestContext
 from headrace.gateway.forms import ReadForm
-from headrace.gateway.fronts import RESPONDING
 from headrace.gateway.kept import holds_responses, not_held
 from headrace.gateway.logs import REQUEST
 from headrace.gateway.owned import home_of
 from headrace.gateway.records import new_id
 from headrace.gateway.requests import Left, Send, read_object
 from headrace.gateway.routes import respond
-from headrace.gateway.sessions import Visit
+from headrace.gateway.sessions import PendingSession
+from headrace.gateway.stored_objects import references
 from headrace.served import read_id
 from headrace.types import ChatRequest, Finished, Started, StreamEvent, Usage, UsageReported
 
@@ -47,7 +47,7 @@ _NOT_SENT: Final = ("type", "stream", "stream_id", "generate")
 """Fields that only exist in a WebSocket event."""
 
 
-async def serve(visit: Visit) -> None:
+async def serve(visit: PendingSession) -> None:
     """Serve a WebSocket session of Responses."""
     await visit.accept()
     await Turns(visit).last()
@@ -74,7 +74,7 @@ _RESTART: Final = 1012
 class Turns:
     """The responses of one connection."""
 
-    def __init__(self, visit: Visit) -> None:
+    def __init__(self, visit: PendingSession) -> None:
         self._visit = visit
         self._known: dict[str | None, Known] = {}
         """By `stream_id`."""
@@ -164,7 +164,7 @@ class Turns:
         if event.get("background"):
             raise BadRequestError("background is not supported over a WebSocket, where responses are streamed: leave it out")
         gateway, asked = self._visit.gateway, self._visit.asked
-        here = Here(gateway.router, await gateway.admit(asked, self._visit.scope), ReadForm(), gateway.belongings)
+        here = RequestContext(gateway.router, await gateway.admit(asked, self._visit.scope), ReadForm(), gateway.stored_objects)
         body = {"input": [], **{name: value for name, value in event.items() if name not in _NOT_SENT}}
         said = self._whole(here, body)
         if body.get("store") is False:
@@ -180,7 +180,7 @@ class Turns:
             keeper = "" if body.get("store") is False else _keeper(here, send.response.get("id"))
             self._remember(line, send.response, said, keeper)
 
-    def _whole(self, here: Here, body: dict[str, Any]) -> list[Any]:
+    def _whole(self, here: RequestContext, body: dict[str, Any]) -> list[Any]:
         """The whole conversation. What the call continues is put before its input, unless the provider stores it."""
         own = body["input"] if isinstance(body["input"], list) else [{"type": "message", "role": "user", "content": body["input"]}]
         before = body.get("previous_response_id")
@@ -201,14 +201,14 @@ class Turns:
         self._known[line] = Known(str(response.get("id")), items, keeper)
 
 
-def _keeper(here: Here, response: Any) -> str:
+def _keeper(here: RequestContext, response: Any) -> str:
     """The deployment whose provider stores the response with that id; "" if none does."""
     deployment, _ = read_id(str(response)) or ("", "")
     found = here.router.get_deployment(deployment)
     return deployment if found is not None and holds_responses(found) else ""
 
 
-def _answers(here: Here, deployment: str, model: Any) -> bool:
+def _answers(here: RequestContext, deployment: str, model: Any) -> bool:
     """Whether a deployment belongs to the group of a model."""
     found, meant = here.router.get_deployment(deployment), here.router.get_deployment_by_model_group_name(here.meant(str(model or "")))
     return found is not None and meant is not None and found.group == meant.group

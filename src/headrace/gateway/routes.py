@@ -28,8 +28,8 @@ from headrace.calls import (
 )
 from headrace.counted import COUNT
 from headrace.errors import Kind
-from headrace.gateway import bedrock, cohere_chat, cohere_vectors, fim, fronts, invoke_model, message_batches, ollama
-from headrace.gateway.asking import Finished, Here, Reply, Wanted, wanted
+from headrace.gateway import bedrock, client_apis, cohere_chat, cohere_vectors, fim, invoke_model, message_batches, ollama
+from headrace.gateway.context import ConvertedCall, Reply, RequestContext, RouterCall, wanted
 from headrace.gateway.kept import (
     check_going_on,
     deleted_file,
@@ -44,7 +44,7 @@ from headrace.gateway.kept import (
 )
 from headrace.gateway.listing import models, one_model
 from headrace.gateway.media import filed, heard, moderate, rank
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.requests import IncomingRequest, refusal
 from headrace.kept import BATCH, BATCH_CANCEL, BATCHES, FILE, FILES
 from headrace.served import (
     COHERE_CHAT,
@@ -60,7 +60,7 @@ from headrace.served import (
     RESPONSES,
 )
 
-Handler: TypeAlias = Callable[[Here, Asked, dict[str, Any]], Reply]
+Handler: TypeAlias = Callable[[RequestContext, IncomingRequest, dict[str, Any]], Reply]
 
 
 class Endpoint(Struct, frozen=True, eq=False):
@@ -120,34 +120,34 @@ _LATER: Final = re.compile(r"(/openai)?(/v1)?/(images|audio|fine_tuning|vector_s
 
 
 def _plain(operation: Operation) -> Callable[..., Reply]:
-    def make(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+    def make(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str = "") -> Reply:
         return wanted(operation, body, model)
 
     return make
 
 
-def _chat(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
-    return wanted(CHAT, fronts.as_chat(body, model), model)
+def _chat(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str = "") -> Reply:
+    return wanted(CHAT, client_apis.as_chat(body, model), model)
 
 
-def respond(here: Here, asked: Asked, body: dict[str, Any], model: str = "", operation: Operation = RESPONSES) -> Reply:
+def respond(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str = "", operation: Operation = RESPONSES) -> Reply:
     """A call of Responses. What it continues must be the caller's own, and its ids are sealed for the caller."""
     check_going_on(here, body, model or str(body.get("model") or ""))
     call = wanted(operation, body, model)
     return msgspec.structs.replace(call, options={**call.options, "seal": here.caller.seal})
 
 
-def _message(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def _message(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """A call of Messages. The `anthropic-beta` header, which affects the format of the body, is passed on as its `betas`."""
     if body.get("thread") is not None:
-        raise fronts.no_threads()
+        raise client_apis.no_threads()
     if words := betas_of(asked.headers):
         given = body.get("betas")
         body["betas"] = list(dict.fromkeys([*([word for word in given if word] if isinstance(given, list) else []), *words]))
     return wanted(MESSAGES, body)
 
 
-def _predict(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
+def _predict(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str, verb: str) -> Reply:
     """Claude in Vertex AI's format: model in the path, API version and betas in the body.
 
     docs.claude.com/en/api/claude-on-vertex-ai, read 2026-11.
@@ -158,7 +158,7 @@ def _predict(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: s
     return _message(here, asked, {**said, "model": model, "betas": body.get("anthropic_beta")})
 
 
-def _invoke(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
+def _invoke(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str, verb: str) -> Reply:
     """InvokeModel, in Claude's or another vendor's format. The path says whether it is streamed."""
     stream = verb.endswith("stream")
     if not bedrock.is_claudes(body):
@@ -181,19 +181,19 @@ _PLAIN: Final[Mapping[Callable[..., Reply], Operation]] = {
 # ---- Google ----------------------------------------------------------------------------------------------------------------------
 
 
-def _generate(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
-    return fronts.content_wanted(body, model, stream=verb == "streamGenerateContent")
+def _generate(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str, verb: str) -> Reply:
+    return client_apis.content_wanted(body, model, stream=verb == "streamGenerateContent")
 
 
-def _embed(here: Here, asked: Asked, body: dict[str, Any], model: str, verb: str) -> Reply:
+def _embed(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str, verb: str) -> Reply:
     many = verb == "batchEmbedContents"
-    call = fronts.embed_wanted(body, model, many=many)
+    call = client_apis.embed_wanted(body, model, many=many)
     if not _is_googles(here, model):
-        call = msgspec.structs.replace(call, options={name: call.options[name] for name in call.options if name not in fronts.GOOGLES})
-    return Finished(call, partial(fronts.embedded, many=many))
+        call = msgspec.structs.replace(call, options={name: call.options[name] for name in call.options if name not in client_apis.GOOGLES})
+    return ConvertedCall(call, partial(client_apis.embedded, many=many))
 
 
-def _is_googles(here: Here, model: str) -> bool:
+def _is_googles(here: RequestContext, model: str) -> bool:
     deployment = here.router.get_deployment_by_model_group_name(here.meant(model))
     return deployment is not None and deployment.model.partition("/")[0] in ("gemini", "vertex_ai")
 
@@ -202,21 +202,21 @@ def _is_googles(here: Here, model: str) -> bool:
 # ----------------------------------------------------------------------------------------------------------------
 
 
-def _count(here: Here, asked: Asked, body: dict[str, Any], model: str = "") -> Reply:
+def _count(here: RequestContext, asked: IncomingRequest, body: dict[str, Any], model: str = "") -> Reply:
     google = bool(model)
     model = model or str(body.get("model") or "")
-    question = (fronts.google_question if google else fronts.anthropic_question)(body, model)
+    question = (client_apis.google_question if google else client_apis.anthropic_question)(body, model)
     field = "totalTokens" if google else "input_tokens"
-    call = Wanted(COUNT, model, question.pop("messages"), False, question)
-    return Finished(call, lambda made: {field: made.total_tokens})
+    call = RouterCall(COUNT, model, question.pop("messages"), False, question)
+    return ConvertedCall(call, lambda made: {field: made.total_tokens})
 
 
-def _count_input(here: Here, asked: Asked, body: dict[str, Any]) -> Reply:
+def _count_input(here: RequestContext, asked: IncomingRequest, body: dict[str, Any]) -> Reply:
     """The input tokens of a call of Responses."""
     model = str(body.get("model") or "")
-    question = fronts.chat_of("openai_responses", {"input": [], **body}, model)
-    call = Wanted(COUNT, model, question.pop("messages"), False, question)
-    return Finished(call, lambda made: {"object": "response.input_tokens", "input_tokens": made.total_tokens})
+    question = client_apis.chat_of("openai_responses", {"input": [], **body}, model)
+    call = RouterCall(COUNT, model, question.pop("messages"), False, question)
+    return ConvertedCall(call, lambda made: {"object": "response.input_tokens", "input_tokens": made.total_tokens})
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------------------

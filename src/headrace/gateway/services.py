@@ -35,7 +35,7 @@ class Hearing:
             end()
 
 
-async def lasting(services: Sequence[Service], receive: Receive, send: Send) -> None:
+async def run_lifespan(services: Sequence[Service], receive: Receive, send: Send) -> None:
     """Run the services over an ASGI lifespan. They stop after the last call, as uvicorn ends the lifespan then."""
     async with AsyncExitStack() as stack:
         await receive()

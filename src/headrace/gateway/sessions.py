@@ -17,12 +17,12 @@ from headrace.calls import Operation
 from headrace.destinations import Destination
 from headrace.errors import Failure, HeadraceError, Kind, error_of
 from headrace.gateway.answers import LEFT
-from headrace.gateway.asking import Here
+from headrace.gateway.client_apis import OPENAI, front_of
+from headrace.gateway.context import RequestContext
 from headrace.gateway.forms import ReadForm
-from headrace.gateway.fronts import OPENAI, front_of
 from headrace.gateway.headers import customer_of
 from headrace.gateway.records import Entry, Outcome, new_id
-from headrace.gateway.requests import Asked, Left, Receive, Scope, Send, refusal
+from headrace.gateway.requests import IncomingRequest, Left, Receive, Scope, Send, refusal
 from headrace.models.prices import Beside
 from headrace.routing.trail import Held
 
@@ -43,16 +43,16 @@ _LIVE: Final = re.compile(
 )
 
 
-class Visit(Struct, frozen=True, eq=False):
+class PendingSession(Struct, frozen=True, eq=False):
     """An authenticated client whose WebSocket has not been accepted yet."""
 
     gateway: Gateway
-    asked: Asked
+    asked: IncomingRequest
     scope: Scope
     protocols: list[str]
     receive: Receive
     send: Send
-    here: Here
+    here: RequestContext
     early: list[Any] = []
     """Messages that arrived while something else was awaited."""
 
@@ -94,7 +94,7 @@ class Visit(Struct, frozen=True, eq=False):
                 self.early.append(heard.result())
 
 
-async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve(gateway: Gateway, asked: IncomingRequest, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve a WebSocket from handshake to close."""
     protocols = [str(name) for name in scope.get("subprotocols") or ()]
     asked = _with_key(asked, protocols)
@@ -102,7 +102,11 @@ async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, 
     try:
         caller = await gateway.admit(asked, scope)
         begin = _kind(asked.path)
-        await begin(Visit(gateway, asked, scope, protocols, receive, send, Here(gateway.router, caller, ReadForm(), gateway.belongings)))
+        await begin(
+            PendingSession(
+                gateway, asked, scope, protocols, receive, send, RequestContext(gateway.router, caller, ReadForm(), gateway.stored_objects)
+            )
+        )
     except HeadraceError as error:
         written = front_of(asked).error(error.failure)
         await _refuse(send, written.status, written.body)
@@ -110,7 +114,7 @@ async def serve(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive, 
         pass  # the client disconnected: there is nobody to respond to
 
 
-def _kind(path: str) -> Callable[[Visit], Any]:
+def _kind(path: str) -> Callable[[PendingSession], Any]:
     """The kind of session that a path is for. Raises a refusal with status 404."""
     if _REALTIME.fullmatch(path):
         from headrace.gateway import realtime  # late: most gateways serve one kind at most
@@ -127,7 +131,7 @@ def _kind(path: str) -> Callable[[Visit], Any]:
     raise refusal(404, Kind.NOT_FOUND, f"there is no {path} here")
 
 
-def _with_key(asked: Asked, protocols: list[str]) -> Asked:
+def _with_key(asked: IncomingRequest, protocols: list[str]) -> IncomingRequest:
     """The request with the key from its subprotocols."""
     shown = next((name.removeprefix(KEY_PROTOCOL) for name in protocols if name.startswith(KEY_PROTOCOL)), None)
     return asked if shown is None else msgspec.structs.replace(asked, headers={**asked.headers, "authorization": f"Bearer {shown}"})
@@ -196,7 +200,7 @@ def closed_for(failure: Failure) -> dict[str, Any]:
 class Session:
     """Two open WebSockets whose messages are relayed to each other, with usage counted on the way."""
 
-    def __init__(self, visit: Visit, provider: ClientConnection, used: Callable[[str | bytes], Mapping[str, int] | None]) -> None:
+    def __init__(self, visit: PendingSession, provider: ClientConnection, used: Callable[[str | bytes], Mapping[str, int] | None]) -> None:
         """used: the tokens that a message of the provider reports, as `input`, `output`, and `cached` as part of the input."""
         self.visit = visit
         self._provider = provider

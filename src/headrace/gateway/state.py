@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from headrace.gateway.belongings import Belongings
 from headrace.gateway.callers import Caller, Keys
+from headrace.gateway.default_terms import DefaultTerms
 from headrace.gateway.records import Ledger
-from headrace.gateway.requests import Asked
-from headrace.gateway.standing import Standing
+from headrace.gateway.requests import IncomingRequest
+from headrace.gateway.stored_objects import StoredObjects
 
 
 class Desired(Struct, frozen=True):
@@ -24,7 +24,7 @@ class Desired(Struct, frozen=True):
     """JSON schemas of the body's fields; empty if there is no body."""
 
 
-class Desk(Protocol):
+class AdminRoutes(Protocol):
     """The admin API."""
 
     def serves(self, path: str) -> bool:
@@ -35,7 +35,7 @@ class Desk(Protocol):
         """All its routes."""
         ...
 
-    async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:
+    async def answer(self, asked: IncomingRequest, caller: Caller, content: bytes) -> Any:
         """The response as JSON. Raises refusals."""
         ...
 
@@ -48,11 +48,11 @@ class State(Protocol):
     @property
     def ledger(self) -> Ledger: ...
     @property
-    def desk(self) -> Desk: ...
+    def admin(self) -> AdminRoutes: ...
     @property
-    def belongings(self) -> Belongings: ...
+    def stored_objects(self) -> StoredObjects: ...
     async def start(self) -> None: ...
-    async def use(self, standing: Standing) -> None:
+    async def use(self, standing: DefaultTerms) -> None:
         """Apply the terms of a reloaded configuration."""
         ...
 

@@ -20,12 +20,12 @@ import msgspec
 from msgspec import Struct
 
 from headrace.errors import Kind
-from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller, Role
+from headrace.gateway.context import RequestContext
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.passing import Passing, headers_passed, passing
-from headrace.gateway.passing_kept import Looking
-from headrace.gateway.requests import Asked, Receive, Scope, pieces_of, read_body, refusal
+from headrace.gateway.passing_kept import ResponseInspection
+from headrace.gateway.requests import IncomingRequest, Receive, Scope, pieces_of, read_body, refusal
 from headrace.multipart import Spool
 from headrace.seals import opens, seal_of
 from headrace.through import ThroughRequest
@@ -40,12 +40,12 @@ _URL: Final = "x-goog-upload-url"
 _MASTER: Final = "*"
 
 
-def resumes(asked: Asked) -> bool:
+def resumes(asked: IncomingRequest) -> bool:
     """Whether it starts or continues a resumable upload. Other uploads are forwarded like any other request of Google's API."""
     return asked.method == "POST" and _PATH.fullmatch(asked.path) is not None and ("upload_id" in asked.query or _begins(asked))
 
 
-def _begins(asked: Asked) -> bool:
+def _begins(asked: IncomingRequest) -> bool:
     return asked.headers.get("x-goog-upload-protocol") == "resumable" and "start" in asked.headers.get("x-goog-upload-command", "")
 
 
@@ -70,11 +70,11 @@ class Place(Struct, frozen=True, array_like=True):
         return opens(secret, self.mark, "upload", self.deployment, self.path, self.key, self.owner)
 
 
-async def read(gateway: Gateway, asked: Asked, scope: Scope, receive: Receive) -> tuple[Here, Passing]:
+async def read(gateway: Gateway, asked: IncomingRequest, scope: Scope, receive: Receive) -> tuple[RequestContext, Passing]:
     """What has arrived of an upload, and the request to forward. Raises Left and HeadraceError."""
     place = None if _begins(asked) else _place(asked.query["upload_id"])
     caller = await _caller(gateway, asked, scope, place)
-    here = Here(gateway.router, caller, ReadForm(), gateway.belongings)
+    here = RequestContext(gateway.router, caller, ReadForm(), gateway.stored_objects)
     if place is None:
         sent = await passing(asked, here, _PROVIDER, await read_body(receive, asked.headers, gateway.settings.max_body))
         begun = _Begun(sent, caller, _secret(gateway, caller), _address(asked, scope))
@@ -100,7 +100,7 @@ def _unknown() -> Exception:
     return refusal(404, Kind.NOT_FOUND, "there is no such upload", "upload_id")
 
 
-async def _caller(gateway: Gateway, asked: Asked, scope: Scope, place: Place | None) -> Caller:
+async def _caller(gateway: Gateway, asked: IncomingRequest, scope: Scope, place: Place | None) -> Caller:
     """The caller: the one named in the URL, if that is sealed with the master key; else by the key in the request."""
     if place is not None and place.key and gateway.settings.key and place.opens(gateway.settings.key):
         found = await (gateway.keys.find_administrator() if place.key == _MASTER else gateway.keys.named(place.key))
@@ -138,19 +138,19 @@ def _told(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, headers[name]) for name in _TOLD if name in headers]
 
 
-def _address(asked: Asked, scope: Scope) -> str:
+def _address(asked: IncomingRequest, scope: Scope) -> str:
     """The URL of this request as its client knows it, also behind a proxy."""
     scheme = asked.headers.get("x-forwarded-proto") or scope.get("scheme", "http")
     host = asked.headers.get("x-forwarded-host") or asked.headers.get("host", "localhost")
     return f"{scheme}://{host}{asked.path}"
 
 
-def _piece(here: Here, asked: Asked, place: Place, spool: Spool) -> Passing:
+def _piece(here: RequestContext, asked: IncomingRequest, place: Place, spool: Spool) -> Passing:
     deployment = here.router.get_deployment(place.deployment)
     if deployment is None or not here.may_use(place.deployment):
         raise _unknown()
     request = ThroughRequest("POST", place.path, headers_passed(asked), upload=spool if spool.size else None)
     files = place.path.partition("?")[0].endswith("/files")
     last = "finalize" in asked.headers.get("x-goog-upload-command", "")
-    looking = Looking("made", "files") if files and last and here.caller.role is not Role.ADMIN else None
+    looking = ResponseInspection("made", "files") if files and last and here.caller.role is not Role.ADMIN else None
     return Passing(deployment, request, deployment.model.partition("/")[2], looking, heads=_told, once=True)

@@ -15,14 +15,14 @@ from uvicorn.config import STARTUP_FAILURE
 from headrace.api import Router
 from headrace.errors import ConfigurationError
 from headrace.gateway.app import Gateway, gateway
-from headrace.gateway.callbacks import Telling
+from headrace.gateway.callbacks import CallbackService
 from headrace.gateway.config import Config, Settings, read_config
 from headrace.gateway.contents import prepare
-from headrace.gateway.guardrails import Guarding
+from headrace.gateway.guardrails import GuardrailService
 from headrace.gateway.keys.identity import identities
-from headrace.gateway.lasting import Lasting, where
 from headrace.gateway.listening import begin_listening
 from headrace.gateway.logs import set_up
+from headrace.gateway.persistence import PersistentState, where
 from headrace.gateway.reload import Reloader
 
 CONFIG: Final = "HEADRACE_CONFIG"
@@ -55,12 +55,12 @@ def made(path: Path | None, config: Config) -> Gateway:
     served.metrics = _metrics(served)
     if config.settings.content:
         prepare()
-    guarding = Guarding(config.rules, config.policies, _group_of(router))
-    telling = Telling(config.callbacks)
+    guarding = GuardrailService(config.rules, config.policies, _group_of(router))
+    telling = CallbackService(config.callbacks)
     served.services += [guarding, telling]
     if path is not None:
         served.services.append(Reloader(path, config, served, guarding, telling))
-    served.services += [Memory(), Turns()]
+    served.services += [GcTuning(), SwitchInterval()]
     return served
 
 
@@ -90,7 +90,7 @@ def taken(address: Path) -> str | None:
     return said
 
 
-class Turns:
+class SwitchInterval:
     """Shortens the interpreter's switch interval.
 
     Each journal write releases the GIL, and the event loop must get it back soon from the thread that writes the ledger
@@ -109,7 +109,7 @@ TURN: Final = 0.0005
 """Seconds. Python's default of 5 ms is ten times what a call takes here."""
 
 
-class Memory:
+class GcTuning:
     """Tunes memory for long-lived processes.
 
     Objects that exist at startup (catalogs, routes, modules) are excluded from garbage collection, and the allocator
@@ -144,9 +144,11 @@ KB is 25 pages.
 """
 
 
-def _state(router: Router, settings: Settings) -> Lasting:
+def _state(router: Router, settings: Settings) -> PersistentState:
     trusted = identities(os.environ, settings.jwt_fields, settings.permissions) if settings.jwt else None
-    return Lasting(router, where(os.environ, settings.database, settings.keep, settings.content_keep), trusted, settings.standing)
+    return PersistentState(
+        router, where(os.environ, settings.database, settings.keep, settings.content_keep), trusted, settings.default_terms
+    )
 
 
 def _group_of(router: Router) -> Callable[[str], str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from headrace.calls import EMPTY
 from headrace.errors import BadRequestError
-from headrace.gateway.admin.counter import Counter, Question
+from headrace.gateway.admin.context import AdminContext, AdminRequest
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Kind
 from headrace.gateway.keys.tokens import PREFIX, hash_of
@@ -24,28 +24,28 @@ Row = Mapping[str, Any]
 class Calls:
     """The ledger queries of the admin API's handlers."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
 
     @property
     def day(self) -> str:
         """SQL for the UTC day of a call, named `day`."""
-        return f"{day_of('began', self._counter.database.sqlite)} AS day"
+        return f"{day_of('began', self._context.database.sqlite)} AS day"
 
     async def rows(self, chosen: Query) -> list[Row]:
         """The result of a query, including all calls recorded so far."""
-        await self._counter.ledger.fold()
-        rows: Sequence[Row] = await self._counter.database.read(chosen.rows)
+        await self._context.ledger.fold()
+        rows: Sequence[Row] = await self._context.database.read(chosen.rows)
         return list(rows)
 
     async def scalar(self, chosen: Query) -> int:
         """The single number that a query returns, 0 for null."""
-        await self._counter.ledger.fold()
-        return int(await self._counter.database.read(chosen.scalar) or 0)
+        await self._context.ledger.fold()
+        return int(await self._context.database.read(chosen.scalar) or 0)
 
     def used(self, name: str) -> str:
         """SQL for a call's usage of one class."""
-        return used_in(name, self._counter.database.sqlite)
+        return used_in(name, self._context.database.sqlite)
 
     async def grouped(self, by: Sequence[str], where: Sequence[Condition], more: Mapping[str, str] = EMPTY) -> list[Row]:
         """Rows as from `ledger.reading.sums`."""
@@ -54,16 +54,16 @@ class Calls:
     async def hashes(self, rows: Sequence[Row]) -> dict[str, str]:
         """The token hashes of the rows' keys, by key id."""
         ids = {row["key"] for row in rows if row["key"]}
-        return await self._counter.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
+        return await self._context.database.read(lambda connection: table.hashes(connection, ids)) if ids else {}
 
     async def by_organization(self, rows: Sequence[Row]) -> list[Row]:
         """The rows with `whose` changed from a user to the current organization of the call's key, team or user; "" for none."""
         kinds = {"key": Kind.KEY, "team": Kind.TEAM, "whose": Kind.USER}
         people = {(kind, row[name]) for row in rows for name, kind in kinds.items() if row[name]}
-        terms = await self._counter.database.read(lambda connection: terms_of(connection, people))
+        terms = await self._context.database.read(lambda connection: terms_of(connection, people))
         return [{**row, "whose": organization_of(row["key"], row["team"], row["whose"], terms)} for row in rows]
 
-    async def where(self, question: Question, days: int | None = None) -> list[Condition]:
+    async def where(self, question: AdminRequest, days: int | None = None) -> list[Condition]:
         """The conditions of the query string and of what the caller may see.
 
         days: the default length if there is no start date.
@@ -74,7 +74,7 @@ class Calls:
             where.append((f'"{own}" = :own', {"own": getattr(question.caller, own)}))
         if named := said.get("api_key"):
             hash = hash_of(named) if named.startswith(PREFIX) else named
-            key = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))
+            key = await self._context.database.read(lambda connection: table.by_hash(connection, hash))
             where.append(("key = :named", {"named": named if key is None else key.id}))
         where += [(f'"{column}" = :{name}', {name: said[name]}) for name, column in _COLUMNS.items() if said.get(name)]
         where += [
@@ -88,7 +88,7 @@ class Calls:
             where.append((f"outcome {'=' if status == 'success' else '<>'} :answered", {"answered": Outcome.ANSWERED.value}))
         first = at(said["start_date"], "start_date") if said.get("start_date") else None
         if first is None and days is not None:
-            first = self._counter.clock() - days * DAY
+            first = self._context.clock() - days * DAY
         return where + between(first, at(said["end_date"], "end_date", end=True) if said.get("end_date") else None)
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
 from headrace.gateway.admin.asked_calls import Calls
-from headrace.gateway.admin.counter import Counter
+from headrace.gateway.admin.context import AdminContext
 from headrace.gateway.admin.forms import amount, dollars, duration, member_shape, money
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Allowance, Holder, Kind, Member, member_id
@@ -48,18 +48,18 @@ def allowed(member: Member, body: Mapping[str, Any], words: Words) -> Member:
     return replace(member, allowance=None if budget is None else Allowance(budget, period), **limits)
 
 
-async def memberships(counter: Counter, teams: Iterable[Holder]) -> dict[str, list[dict[str, Any]]]:
+async def memberships(context: AdminContext, teams: Iterable[Holder]) -> dict[str, list[dict[str, Any]]]:
     """The members of each team, by its id, with what they have spent within it: in the current period of their budget, or ever."""
-    now, spent, shown = counter.clock(), dict[tuple[str, str], int](), dict[str, list[dict[str, Any]]]()
+    now, spent, shown = context.clock(), dict[tuple[str, str], int](), dict[str, list[dict[str, Any]]]()
     named = [team for team in teams if team.terms.members]
     if named:
         marks, given = several("team", [team.id for team in named])
-        for row in await Calls(counter).grouped(["team", '"user"'], [(f"team IN {marks}", given)]):
+        for row in await Calls(context).grouped(["team", '"user"'], [(f"team IN {marks}", given)]):
             spent[row["team"], row["user"]] = row["cost"]
     for team in named:
         for member in [team.terms.within(one.user) for one in team.terms.members]:
             if member.allowance is not None:
-                spent[team.id, member.user] = await _spent(counter, member_id(team.id, member.user), member.allowance.period_at(now)[0])
+                spent[team.id, member.user] = await _spent(context, member_id(team.id, member.user), member.allowance.period_at(now)[0])
     for team in teams:
         members = [team.terms.within(one.user) for one in team.terms.members]
         shown[team.id] = [
@@ -72,8 +72,8 @@ async def memberships(counter: Counter, teams: Iterable[Holder]) -> dict[str, li
     return shown
 
 
-async def _spent(counter: Counter, id: str, began: float) -> int:
+async def _spent(context: AdminContext, id: str, began: float) -> int:
     def read(connection: Connection) -> int:
         return table.spent_in(connection, Kind.MEMBER, id, began)
 
-    return await counter.database.read(read)
+    return await context.database.read(read)

@@ -17,7 +17,7 @@ from headrace.gateway.fast_path.bodies import Body
 from headrace.gateway.fast_path.heads import Head
 from headrace.gateway.fast_path.prepared import PreparedRequest, Route
 from headrace.gateway.logs import access
-from headrace.gateway.page.watching import Seen
+from headrace.gateway.page.recent_calls import Seen
 from headrace.gateway.records import Outcome, Record, new_id, of_answer
 from headrace.layers.observing import Outcome as Observed
 from headrace.layers.observing import Plain

@@ -11,11 +11,11 @@ from msgspec import Struct
 from headrace.calls import Operation
 from headrace.errors import HeadraceError
 from headrace.gateway.callers import Caller, Keys
+from headrace.gateway.client_apis import ClientApi, front_of
 from headrace.gateway.fast_path.bodies import WORDS, Words
-from headrace.gateway.fronts import Front, front_of
 from headrace.gateway.guard import keys_of
 from headrace.gateway.headers import patience_of, said_in
-from headrace.gateway.requests import Asked, must_be_json
+from headrace.gateway.requests import IncomingRequest, must_be_json
 from headrace.gateway.routes import betas_of
 from headrace.routing.fast_path import OPERATIONS
 from headrace.served import MESSAGES
@@ -39,12 +39,12 @@ _QUERIES: Final = frozenset({("beta", "true")})
 class Head(Struct, eq=False):
     """A request head that was parsed and accepted once."""
 
-    asked: Asked
+    asked: IncomingRequest
     operation: Operation
     words: Words
     betas: list[str]
     """Anthropic's beta names, which decide the format of parts of the body."""
-    front: Front
+    front: ClientApi
     key: str
     master: bool
     patience: float | None
@@ -65,7 +65,7 @@ class Head(Struct, eq=False):
         return caller
 
 
-def read_head(asked: Asked, operation: Operation | None, master: str) -> Head | None:
+def read_head(asked: IncomingRequest, operation: Operation | None, master: str) -> Head | None:
     """The head for the fast path, or None if its requests must take the slow path whatever their body."""
     headers = asked.headers
     shown = keys_of(asked)

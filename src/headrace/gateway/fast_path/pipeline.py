@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from msgspec import Struct
 
 from headrace.errors import HeadraceError
-from headrace.gateway.asking import Here
 from headrace.gateway.callers import Caller
+from headrace.gateway.client_apis import ClientApi
+from headrace.gateway.context import RequestContext
 from headrace.gateway.fast_path.bodies import Body, read_body
 from headrace.gateway.fast_path.call import ClientConnection, FastCall
 from headrace.gateway.fast_path.heads import MOST, Head, read_head
 from headrace.gateway.fast_path.prepared import Route, prepare
 from headrace.gateway.fast_path.streams import Stream
 from headrace.gateway.forms import ReadForm
-from headrace.gateway.fronts import Front
 from headrace.gateway.general import Settings
 from headrace.gateway.guard import caller_of, may_come
 from headrace.gateway.logs import access
-from headrace.gateway.page.watching import Seen, Watch
+from headrace.gateway.page.recent_calls import RecentCalls, Seen
 from headrace.gateway.permissions import check_path
 from headrace.gateway.quotas import OpenaiLines, openai_headers
 from headrace.gateway.records import Record, hear
-from headrace.gateway.requests import Asked
+from headrace.gateway.requests import IncomingRequest
 from headrace.gateway.routes import plain_call
 from headrace.layers import around
 from headrace.layers.observing import Outcome as Observed
@@ -132,7 +132,7 @@ class Pipeline:
             self._heads.clear()
         return self._heads.get(key)
 
-    def learn(self, key: bytes, asked: Asked) -> None:
+    def learn(self, key: bytes, asked: IncomingRequest) -> None:
         """Cache a head that was parsed on the slow path, without its `content-length` value."""
         if len(self._heads) >= MOST:
             self._heads.clear()
@@ -229,7 +229,7 @@ class Pipeline:
         hook receives makes no difference here: it shows the queue, and a call that must queue takes the slow path.
         """
         self._hooks, self._layers = events.hooks(), around.standing()
-        own = all(hook is hear or getattr(hook, "__func__", None) is Watch.hear for hook in self._hooks)
+        own = all(hook is hear or getattr(hook, "__func__", None) is RecentCalls.hear for hook in self._hooks)
         self._counts = around.counting() if own else None
         self._together = around.counting_together()
         self.singly = self._together is None
@@ -247,7 +247,7 @@ class Pipeline:
         stamp = self.fast_path.stamp
         if self._app.keeps_content(who):
             return Route(stamp)
-        here = Here(self._app.router, who, ReadForm())
+        here = RequestContext(self._app.router, who, ReadForm())
         try:
             check_path(head.asked.path, who, self._settings.routes, self._settings.admin_routes)
             model = here.meant(body.model)
@@ -330,7 +330,7 @@ def _unbegun(head: Head, who: Caller, body: Body) -> Record:
     )  # fmt: skip
 
 
-def _left_under(scopes: Sequence[Account], front: Front) -> Callable[[float], bytes] | None:
+def _left_under(scopes: Sequence[Account], front: ClientApi) -> Callable[[float], bytes] | None:
     """The renderer for `Route.left`."""
     meters = [meter for account in scopes for meter in account.meters]
     if not meters:

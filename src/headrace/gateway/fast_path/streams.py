@@ -17,7 +17,7 @@ from headrace.calls import CHAT
 from headrace.errors import HeadraceError
 from headrace.gateway.fast_path.call import IDS, FastCall
 from headrace.gateway.logs import access
-from headrace.gateway.page.watching import Seen
+from headrace.gateway.page.recent_calls import Seen
 from headrace.gateway.records import Outcome, of_answer
 from headrace.layers.observing import Outcome as Observed
 from headrace.models.prices import Beside

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from headrace.errors import Kind as Failing
 from headrace.gateway.callers import ADMIN, Caller, Role, is_named
-from headrace.gateway.keys import everybody, table
+from headrace.gateway.keys import global_limits, table
 from headrace.gateway.keys.holders import Holder, Kind, Terms, budget_id, member_id, scope_of
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.tokens import PREFIX, hash_of
@@ -268,15 +268,15 @@ class Keyring:
         """
         before, self._together = self._together, None
         if together.budget is not None:
-            since = await self._period_of(everybody.ALL, together)
-            now, id = self._clock(), everybody.id_of(everybody.ALL, together)
+            since = await self._period_of(global_limits.ALL, together)
+            now, id = self._clock(), global_limits.id_of(global_limits.ALL, together)
             self._together = Holder(kind=Kind.GATEWAY, id=id, terms=replace(together, budget_since=since), created=now, updated=now)
         for held in (before, self._together):
             if held is not None:
                 self._gone[held.kind, held.id] = self._clock()
         if self._together is not None:
             del self._gone[self._together.kind, self._together.id]
-        self.forget(Kind.GATEWAY, everybody.ALL)
+        self.forget(Kind.GATEWAY, global_limits.ALL)
         self._each = each
         if await self._for_each() is None and each.budget_id:
             log.warning("there is no budget %r: until it is created, end users without limits of their own have none", each.budget_id)
@@ -284,9 +284,9 @@ class Keyring:
 
     async def _period_of(self, whose: str, terms: Terms) -> float:
         """Start of its budget periods: as stored in the database, or now."""
-        id, now = everybody.id_of(whose, terms), self._clock()
+        id, now = global_limits.id_of(whose, terms), self._clock()
         if id not in self._since:
-            kept = await self._database.write(lambda connection: everybody.keep(connection, whose, terms, now))
+            kept = await self._database.write(lambda connection: global_limits.keep(connection, whose, terms, now))
             self._since[id] = kept.terms.budget_since
         return self._since[id]
 
@@ -321,7 +321,7 @@ class Keyring:
             said = replace(budget.terms, model_budgets={}, budget=budget.terms.budget if said.budget is None else said.budget)
         if not said.binds:
             return None
-        return said if said.budget is None else replace(said, budget_since=await self._period_of(everybody.CUSTOMERS, said))
+        return said if said.budget is None else replace(said, budget_since=await self._period_of(global_limits.CUSTOMERS, said))
 
     async def _all(self, kind: Kind) -> dict[str, Holder]:
         """All end users, tags or budgets, by id."""

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.gateway.callers import is_named
-from headrace.gateway.keys import everybody
+from headrace.gateway.keys import global_limits
 from headrace.gateway.keys.holders import Kind, Terms, budget_id, member_id
 from headrace.gateway.ledger import rows
 from headrace.gateway.ledger.journal import lines, orphans, unframed
@@ -157,7 +157,7 @@ def _spent(connection: Connection, records: Sequence[Record]) -> dict[Period, in
     above = {caller: _organization(caller, terms) for caller in paid}
     terms |= terms_of(connection, {holder for holders in above.values() for holder in holders})
     spent: dict[Period, int] = defaultdict(int)
-    for each, id, summed in everybody.summed(connection) if paid else ():
+    for each, id, summed in global_limits.summed(connection) if paid else ():
         for (_, _, _, customer, _), theirs in paid.items():
             whose = (Kind.CUSTOMER, customer) if each else (Kind.GATEWAY, id)
             for began, cost in _by_period(theirs, summed.period_at).items() if customer or not each else ():

@@ -12,12 +12,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from headrace.errors import HeadraceError, Kind
-from headrace.gateway.asking import encode
 from headrace.gateway.callers import Caller
-from headrace.gateway.page.picture import Picture
+from headrace.gateway.context import encode
+from headrace.gateway.page.browser_response import SAFE, BrowserResponse
+from headrace.gateway.page.dashboard_data import DashboardData
 from headrace.gateway.page.plain import plain_page
-from headrace.gateway.page.shown import SAFE, Shown
-from headrace.gateway.requests import Asked, refusal
+from headrace.gateway.requests import IncomingRequest, refusal
 
 BUILT: Final = Path(__file__).with_name("built")
 """Where `make page` and the wheel put the files; missing in a source tree without a build."""
@@ -33,20 +33,20 @@ _KINDS: Final[Mapping[str, str]] = {
 class Page(Struct, frozen=True, eq=False):
     """Serves `/`, `/ui/` and the paths below it."""
 
-    picture: Picture
+    picture: DashboardData
     now: Callable[[], float]
     """Returns Unix seconds."""
 
-    def serves(self, asked: Asked) -> bool:
+    def serves(self, asked: IncomingRequest) -> bool:
         """Whether a request is for the dashboard page."""
         return asked.method == "GET" and (asked.path == "/" or asked.path.startswith("/ui/"))
 
-    async def answer(self, asked: Asked, admit: Callable[[Asked], Awaitable[Caller]]) -> Shown:
+    async def answer(self, asked: IncomingRequest, admit: Callable[[IncomingRequest], Awaitable[Caller]]) -> BrowserResponse:
         """The response. admit: authenticates the caller; its refusals are raised, as are those with status 403 and 404."""
         plain = asked.path in ("/", "/ui/")
         found = _files(BUILT).get("index.html" if plain else asked.path.removeprefix("/ui/"))
         if found is not None:
-            return Shown(200, *found)
+            return BrowserResponse(200, *found)
         try:
             caller = await admit(with_password(asked) if plain else asked)
         except HeadraceError as error:
@@ -55,15 +55,15 @@ class Page(Struct, frozen=True, eq=False):
             raise
         return self._show(asked, caller, plain)
 
-    def _show(self, asked: Asked, caller: Caller, plain: bool) -> Shown:
+    def _show(self, asked: IncomingRequest, caller: Caller, plain: bool) -> BrowserResponse:
         if not caller.role.sees_all:
             raise refusal(
                 403, Kind.PERMISSION, "this key is for calling models; the dashboard is for the master key and administrators' keys"
             )
         if plain:
-            return Shown(200, _KINDS[".html"], plain_page(self.picture.now(self.now())))
+            return BrowserResponse(200, _KINDS[".html"], plain_page(self.picture.now(self.now())))
         if asked.path == STATE:
-            return Shown(200, "application/json", encode(self.picture.now(self.now())))
+            return BrowserResponse(200, "application/json", encode(self.picture.now(self.now())))
         raise refusal(404, Kind.NOT_FOUND, f"there is no {asked.path} here")
 
 
@@ -75,7 +75,7 @@ def _files(folder: Path) -> Mapping[str, tuple[str, bytes]]:
     return {path.name: (_KINDS[path.suffix], path.read_bytes()) for path in sorted(folder.iterdir()) if path.suffix in _KINDS}
 
 
-def with_password(asked: Asked) -> Asked:
+def with_password(asked: IncomingRequest) -> IncomingRequest:
     """The request with the key that a browser sends as its Basic password when the page runs without its script.
 
     For viewing only: a browser also sends the password with requests that other sites make it send.
@@ -90,7 +90,7 @@ def with_password(asked: Asked) -> Asked:
     return replace(asked, headers={**asked.headers, "authorization": f"Bearer {key}"})
 
 
-CHALLENGE: Final = Shown(
+CHALLENGE: Final = BrowserResponse(
     401,
     _KINDS[".txt"],
     b"Sign in with the master key as the password.\n",

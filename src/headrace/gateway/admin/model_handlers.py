@@ -13,7 +13,7 @@ import msgspec
 from headrace.calls import shape
 from headrace.counted import counted_here
 from headrace.errors import BadRequestError, ConfigurationError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found, page_of
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, not_found, page_of
 from headrace.gateway.admin.forms import check_names, mapping, text
 from headrace.gateway.keys.table import next_revision, revision
 from headrace.routing.groups import facts_of, group_info
@@ -48,11 +48,11 @@ def checked(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"model_name": name, "litellm_params": params, "model_info": {**info, "id": str(info.get("id") or uuid.uuid4())}}
 
 
-class ModelDesk:
+class ModelHandlers:
     """Handlers of `/model/…`, and the deployments that were added at run time."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
         self._revision = 0
         self._entries: dict[str, dict[str, Any]] = {}
         """Deployments stored in the database, by id."""
@@ -74,16 +74,16 @@ class ModelDesk:
 
     # ---- changes
 
-    async def new(self, question: Question) -> Any:
+    async def new(self, question: AdminRequest) -> Any:
         """Add a deployment, for all processes and across restarts."""
         entry = checked(question.body)
         id = entry["model_info"]["id"]
-        if id in self._counter.router.get_model_ids():
+        if id in self._context.router.get_model_ids():
             raise BadRequestError(f"model_info.id {id!r} is taken")
         await self._put(id, entry)
         return self._row(id, entry)
 
-    async def update(self, question: Question) -> Any:
+    async def update(self, question: AdminRequest) -> Any:
         """Change a deployment; omitted fields stay."""
         info = mapping("model_info", question.body.get("model_info") or {})
         id = self._kept(question.part or info.get("id") or question.body.get("model_id"))
@@ -96,10 +96,10 @@ class ModelDesk:
         await self._put(id, entry)
         return self._row(id, entry)
 
-    async def delete(self, question: Question) -> Any:
+    async def delete(self, question: AdminRequest) -> Any:
         """Delete a deployment that was added at run time."""
         id = self._kept(question.body.get("id"))
-        await self._counter.database.write(lambda connection: _written(connection, id, self._entries[id], deleted=True))
+        await self._context.database.write(lambda connection: _written(connection, id, self._entries[id], deleted=True))
         self._drop(id)
         return {"message": f"Model: {id} deleted successfully"}
 
@@ -107,21 +107,21 @@ class ModelDesk:
         named = text("id", id)
         if named in self._entries:
             return named
-        if named in self._counter.router.get_model_ids():
+        if named in self._context.router.get_model_ids():
             raise BadRequestError(f"deployment {named!r} is defined in the gateway's configuration: change it there")
         raise not_found(f"deployment {named!r}")
 
     async def _put(self, id: str, entry: dict[str, Any]) -> None:
         """Add it to the Router first, so that an entry that does not work is not stored."""
         try:
-            self._counter.router.upsert_deployment(entry)
+            self._context.router.upsert_deployment(entry)
         except ConfigurationError as error:
             raise BadRequestError(error.failure.message) from None
         self._entries[id] = entry
-        await self._counter.database.write(lambda connection: _written(connection, id, entry))
+        await self._context.database.write(lambda connection: _written(connection, id, entry))
 
     def _drop(self, id: str) -> None:
-        self._counter.router.delete_deployment(id)
+        self._context.router.delete_deployment(id)
         self._entries.pop(id, None)
 
     def _row(self, id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,11 +144,11 @@ class ModelDesk:
     async def refresh(self) -> None:
         """Apply changes by other processes once."""
         since = self._revision
-        if await self._counter.database.read(lambda connection: revision(connection, WHAT)) != since:
-            for id, entry, deleted, number in await self._counter.database.read(lambda connection: _changed(connection, since)):
+        if await self._context.database.read(lambda connection: revision(connection, WHAT)) != since:
+            for id, entry, deleted, number in await self._context.database.read(lambda connection: _changed(connection, since)):
                 self._revision = max(self._revision, number)
                 self._heed(id, msgspec.json.decode(entry), deleted)
-        there = frozenset(self._counter.router.get_model_ids())
+        there = frozenset(self._context.router.get_model_ids())
         for id, entry in [(id, entry) for id, entry in self._entries.items() if id not in there]:
             self._heed(id, entry, False)
 
@@ -158,13 +158,13 @@ class ModelDesk:
             return
         self._entries[id] = entry
         try:
-            self._counter.router.upsert_deployment(entry)
+            self._context.router.upsert_deployment(entry)
         except ConfigurationError as error:
             log.error("deployment %s from the database cannot be used: %s", id, error)
 
     # ---- reading
 
-    async def info(self, question: Question) -> Any:
+    async def info(self, question: AdminRequest) -> Any:
         """The deployments. litellm_model_id: only this one."""
         wanted = question.query.get("litellm_model_id")
         found = [one for one in self._seen(question) if not wanted or one.id == wanted]
@@ -172,7 +172,7 @@ class ModelDesk:
             raise not_found(f"deployment {wanted!r}")
         return {"data": [self._described(one) for one in found]}
 
-    async def pages(self, question: Question) -> Any:
+    async def pages(self, question: AdminRequest) -> Any:
         """The deployments page by page; `search` filters by name, `model` selects one model group."""
         said = question.query
         page = page_of(said, 50, "size")
@@ -180,8 +180,8 @@ class ModelDesk:
         told = {"total_count": len(found), "current_page": page.number, "total_pages": page.pages(len(found)), "size": page.size}
         return {"data": [self._described(one) for one in found[page.first : page.first + page.size]], **told}
 
-    def _seen(self, question: Question) -> list[Deployment]:
-        router = self._counter.router
+    def _seen(self, question: AdminRequest) -> list[Deployment]:
+        router = self._context.router
         found = [one for id in router.get_model_ids() if (one := router.get_deployment(id)) is not None]
         return [one for one in found if question.sees_all or question.caller.may_call(one.group)]
 
@@ -189,7 +189,7 @@ class ModelDesk:
         info = {"db_model": deployment.id in self._entries, **facts_of(deployment), **deployment.model_info}
         return {"model_name": deployment.group, "litellm_params": shown(deployment.litellm_params), "model_info": info}
 
-    async def groups(self, question: Question) -> Any:
+    async def groups(self, question: AdminRequest) -> Any:
         """The model groups that the caller may see, with their facts and limits."""
         wanted = question.query.get("model_group")
         groups: dict[str, list[Deployment]] = {}
@@ -197,7 +197,7 @@ class ModelDesk:
             groups.setdefault(deployment.group, []).append(deployment)
         return {"data": [group_info(name, members).model_dump() for name, members in groups.items() if not wanted or name == wanted]}
 
-    async def count(self, question: Question) -> Any:
+    async def count(self, question: AdminRequest) -> Any:
         """The number of tokens of a `prompt` or of `messages` (and `tools`), counted locally without calling a provider."""
         body = question.body
         name, prompt, messages, tools = text("model", body.get("model")), body.get("prompt"), body.get("messages"), body.get("tools")
@@ -207,15 +207,15 @@ class ModelDesk:
             if given is not None and not (isinstance(given, list) and all(isinstance(one, dict) for one in given)):
                 raise BadRequestError(f"{field} must be a list of objects, got {shape(given)}")
         said = [{"role": "user", "content": text("prompt", prompt)}] if messages is None else messages
-        deployment = self._counter.behind(question, name)
+        deployment = self._context.behind(question, name)
         return counted_here(name, name if deployment is None else deployment.model, said, {"tools": tools}).model_dump()
 
-    async def parameters(self, question: Question) -> Any:
+    async def parameters(self, question: AdminRequest) -> Any:
         """The OpenAI parameters that the provider of a `model` supports, as far as known."""
         from headrace.models.parameters import get_supported_openai_params  # late: rarely requested
 
         name = text("model", question.query.get("model"))
-        deployment = self._counter.behind(question, name)
+        deployment = self._context.behind(question, name)
         whose = None if deployment is None else deployment.litellm_params.get("custom_llm_provider")
         found = get_supported_openai_params(name if deployment is None else deployment.model, whose)
         if found is None:

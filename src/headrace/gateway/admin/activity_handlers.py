@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from headrace.errors import BadRequestError
 from headrace.gateway.admin.asked_calls import Calls, Row, date_of
-from headrace.gateway.admin.counter import Answering, Counter, Question, Route, number_of
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Answering, Route, number_of
 from headrace.gateway.admin.forms import dollars
 from headrace.gateway.ledger.reading import Condition
 from headrace.gateway.records import Outcome
@@ -67,11 +67,11 @@ class _Sum(Struct, eq=False):
         }
 
 
-class ActivityDesk:
+class ActivityHandlers:
     """Handlers of daily activity."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._calls = Calls(counter)
+    def __init__(self, context: AdminContext) -> None:
+        self._calls = Calls(context)
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -80,13 +80,13 @@ class ActivityDesk:
         }
 
     def _daily(self, column: str, named: str) -> Answering:
-        async def daily(question: Question) -> Any:
+        async def daily(question: AdminRequest) -> Any:
             """Activity per day from `start_date` to `end_date`: totals, and breakdowns by model, provider, key and entity."""
             return await self._days(question, column, named)
 
         return daily
 
-    async def _days(self, question: Question, column: str, named: str) -> Any:
+    async def _days(self, question: AdminRequest, column: str, named: str) -> Any:
         for name in ("start_date", "end_date"):
             if not question.query.get(name):
                 raise BadRequestError(f"{name} must be a day like 2026-11-28")
@@ -109,7 +109,7 @@ class ActivityDesk:
             },
         }  # fmt: skip
 
-    async def _rows(self, question: Question, column: str, named: str) -> list[Row]:
+    async def _rows(self, question: AdminRequest, column: str, named: str) -> list[Row]:
         where = await self._calls.where(question)
         names = [name for name in question.query.get(named, "").split(",") if name]
         if column == "tags":
@@ -130,7 +130,7 @@ class ActivityDesk:
             return [row for row in rows if row["whose"] and (not names or row["whose"] in names)]
         return [row for row in rows if not names or _tags(row) & set(names)] if column == "tags" else rows
 
-    async def models(self, question: Question) -> Any:
+    async def models(self, question: AdminRequest) -> Any:
         """Calls and tokens of each model group, per day."""
         rows = await self._calls.grouped([self._calls.day, _ASKED], await self._calls.where(question, days=30))
         groups: dict[str, list[Row]] = {}

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from headrace.errors import BadRequestError, HeadraceError
 from headrace.gateway.admin.asked_calls import Calls, Row, date_of
-from headrace.gateway.admin.counter import Counter, Question, Route, number_of, page_of
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, number_of, page_of
 from headrace.gateway.admin.forms import dollars, key_shape, moment, text, user_shape
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind
@@ -23,12 +23,12 @@ MOST: Final = 10_000
 """Calls in one response."""
 
 
-class SpendDesk:
+class SpendHandlers:
     """Handlers of `/spend/…` and `/global/…`."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
-        self._calls = Calls(counter)
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+        self._calls = Calls(context)
 
     def routes(self) -> dict[str, Route]:
         look = {
@@ -48,7 +48,7 @@ class SpendDesk:
 
     # ---- calls
 
-    async def logs(self, question: Question) -> Any:
+    async def logs(self, question: AdminRequest) -> Any:
         """The latest calls; with `start_date` and `end_date` the totals per day, unless `summarize` is false.
 
         Request and response content, where recorded, is included for the call named by `request_id`.
@@ -59,7 +59,7 @@ class SpendDesk:
             return await self._by_day(where)
         return await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :most", most=MOST), content=_names_one(question))
 
-    async def pages(self, question: Question) -> Any:
+    async def pages(self, question: AdminRequest) -> Any:
         """The calls page by page, latest first."""
         where = await self._calls.where(question)
         page = page_of(question.query, 50)
@@ -90,32 +90,32 @@ class SpendDesk:
 
     # ---- sums
 
-    async def keys(self, question: Question) -> Any:
+    async def keys(self, question: AdminRequest) -> Any:
         """The keys with their spend, highest first."""
         return await self._holders(Kind.KEY, question, key_shape)
 
-    async def users(self, question: Question) -> Any:
+    async def users(self, question: AdminRequest) -> Any:
         """The users with their spend, highest first."""
         return await self._holders(Kind.USER, question, user_shape)
 
-    async def _holders(self, kind: Kind, question: Question, shape: Any) -> list[dict[str, Any]]:
+    async def _holders(self, kind: Kind, question: AdminRequest, shape: Any) -> list[dict[str, Any]]:
         wanted = question.query.get("user_id") if kind is Kind.USER else None
         where = {"id": wanted} if wanted else {}
-        holders: list[Holder] = await self._counter.database.read(lambda connection: table.listed(connection, kind, where, most=MOST))
-        shown = await self._counter.all_shown(holders, shape)
+        holders: list[Holder] = await self._context.database.read(lambda connection: table.listed(connection, kind, where, most=MOST))
+        shown = await self._context.all_shown(holders, shape)
         return sorted(shown, key=lambda one: -one["spend"])
 
-    async def tags(self, question: Question) -> Any:
+    async def tags(self, question: AdminRequest) -> Any:
         """Calls and spend by tag, highest spend first."""
         found = await self._tags(question)
         return [{"individual_request_tag": tag, "log_count": count, "total_spend": dollars(cost)} for tag, (count, cost) in found]
 
-    async def global_tags(self, question: Question) -> Any:
+    async def global_tags(self, question: AdminRequest) -> Any:
         """Calls and spend by tag, highest spend first, under `spend_per_tag`."""
         found = await self._tags(question)
         return {"spend_per_tag": [{"name": tag, "log_count": count, "spend": dollars(cost)} for tag, (count, cost) in found]}
 
-    async def _tags(self, question: Question) -> list[tuple[str, tuple[int, int]]]:
+    async def _tags(self, question: AdminRequest) -> list[tuple[str, tuple[int, int]]]:
         """Each tag with its number of calls and their cost, the most expensive first."""
         found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         for row in await self._calls.grouped(["tags"], [*await self._calls.where(question), ("tags <> '[]'", {})]):
@@ -124,28 +124,28 @@ class SpendDesk:
                 found[tag][1] += row["cost"]
         return sorted(((tag, (count, cost)) for tag, (count, cost) in found.items()), key=lambda one: -one[1][1])
 
-    async def tag_names(self, question: Question) -> Any:
+    async def tag_names(self, question: AdminRequest) -> Any:
         """All tags that calls carried."""
         return {"tag_names": sorted(tag for tag, _ in await self._tags(question))}
 
-    async def customers(self, question: Question) -> Any:
+    async def customers(self, question: AdminRequest) -> Any:
         """All end users that calls named."""
         rows = await self._calls.grouped(["customer"], [*await self._calls.where(question), ("customer <> ''", {})])
         return {"end_users": sorted(row["customer"] for row in rows)}
 
-    async def all(self, question: Question) -> Any:
+    async def all(self, question: AdminRequest) -> Any:
         """The total spend, and the budget of all calls."""
         total = await self._calls.scalar(query("sum(cost)", await self._calls.where(question)))
-        together = self._counter.standing.together.budget
+        together = self._context.default_terms.together.budget
         return {"spend": dollars(total), "max_budget": None if together is None else dollars(together)}
 
-    async def days(self, question: Question) -> Any:
+    async def days(self, question: AdminRequest) -> Any:
         """Spend per day, by default of the last 30 days."""
         where = await self._calls.where(question, days=30)
         rows = await self._calls.grouped([self._calls.day], where)
         return [{"date": date_of(row["day"]), "spend": dollars(row["cost"])} for row in sorted(rows, key=lambda row: row["day"])]
 
-    async def activity(self, question: Question) -> Any:
+    async def activity(self, question: AdminRequest) -> Any:
         """Calls and tokens per day, by default of the last 30 days."""
         rows = sorted(await self._calls.grouped([self._calls.day], await self._calls.where(question, days=30)), key=lambda row: row["day"])
         daily = [{"date": date_of(row["day"]), "api_requests": row["calls"], "total_tokens": row["tokens"]} for row in rows]
@@ -155,7 +155,7 @@ class SpendDesk:
             "sum_total_tokens": sum(day["total_tokens"] for day in daily),
         }
 
-    async def dear_keys(self, question: Question) -> Any:
+    async def dear_keys(self, question: AdminRequest) -> Any:
         """The keys with the highest spend, by default of the last 30 days."""
         rows = await self._dearest(["key", "name"], question)
         hashes = await self._calls.hashes(rows)
@@ -169,26 +169,26 @@ class SpendDesk:
             for row in rows
         ]
 
-    async def dear_customers(self, question: Question) -> Any:
+    async def dear_customers(self, question: AdminRequest) -> Any:
         """The spend of each end user, highest first, filtered by `api_key`, `startTime` and `endTime`."""
         words = {"startTime": "start_date", "endTime": "end_date"}
         said = {words.get(name, name): str(value) for name, value in question.body.items() if value is not None}
         rows = await self._dearest(["customer"], replace(question, query=said))
         return [{"end_user": row["customer"], "total_count": row["calls"], "total_spend": dollars(row["cost"])} for row in rows]
 
-    async def models(self, question: Question) -> Any:
+    async def models(self, question: AdminRequest) -> Any:
         """The models with the highest spend, by default of the last 30 days."""
         return [{"model": row["served"], "total_spend": dollars(row["cost"])} for row in await self._dearest(["served"], question)]
 
-    async def providers(self, question: Question) -> Any:
+    async def providers(self, question: AdminRequest) -> Any:
         """The providers with the highest spend, by default of the last 30 days."""
         return [{"provider": row["provider"], "spend": dollars(row["cost"])} for row in await self._dearest(["provider"], question)]
 
-    async def _dearest(self, by: list[str], question: Question) -> list[Row]:
+    async def _dearest(self, by: list[str], question: AdminRequest) -> list[Row]:
         rows = await self._calls.grouped(by, await self._calls.where(question, days=30))
         return sorted(rows, key=lambda row: -row["cost"])[: number_of(question.query, "limit", 100)]
 
-    async def teams(self, question: Question) -> Any:
+    async def teams(self, question: AdminRequest) -> Any:
         """Spend per day and team, by default of the last 30 days."""
         rows = await self._calls.grouped([self._calls.day, "team"], await self._calls.where(question, days=30))
         daily: dict[int, dict[str, Any]] = {}
@@ -202,7 +202,7 @@ class SpendDesk:
             "total_spend_per_team": [{"team_id": team, "total_spend": dollars(cost)} for team, cost in sorted(total.items())],
         }
 
-    async def report(self, question: Question) -> Any:
+    async def report(self, question: AdminRequest) -> Any:
         """Per day and team (customer, api_key): the cost of each model."""
         by = question.query.get("group_by", "team")
         columns = {"team": "team", "customer": "customer", "api_key": "key"}
@@ -227,7 +227,7 @@ class SpendDesk:
 
     # ---- the price of a call that is not made
 
-    async def calculate(self, question: Question) -> Any:
+    async def calculate(self, question: AdminRequest) -> Any:
         """The cost of `model` and `messages`, or of a `completion_response`."""
         body = question.body
         try:
@@ -238,7 +238,7 @@ class SpendDesk:
             raise BadRequestError(error.failure.message) from None
 
 
-def _names_one(question: Question) -> bool:
+def _names_one(question: AdminRequest) -> bool:
     return bool(question.query.get("request_id"))
 
 

@@ -20,7 +20,7 @@ from tests.gateway.conftest import CHAT, KEY, serving
 from headrace import Router
 from headrace.gateway.config import Settings
 from headrace.gateway.keys.identity import Identities
-from headrace.gateway.lasting import Lasting, Where
+from headrace.gateway.persistence import PersistentState, Where
 
 
 @contextmanager
@@ -54,10 +54,10 @@ def new_database(server: str) -> str:
 @contextmanager
 def kept(
     router: Router, at: Where, settings: Settings | None = None, *, identities: Identities | None = None
-) -> Iterator[tuple[str, Lasting]]:
+) -> Iterator[tuple[str, PersistentState]]:
     """A gateway with keys and ledger: its address and its state, while the block lasts."""
     settings = settings or Settings(key=KEY, keep_alive=0.2)
-    state = Lasting(router, at, identities, settings.standing)
+    state = PersistentState(router, at, identities, settings.default_terms)
     with serving(router, settings, state=state) as base:
         yield base, state
 
@@ -78,7 +78,7 @@ def priced(upstream: object) -> Router:
 
 class Gateway(NamedTuple):
     base: str
-    state: Lasting
+    state: PersistentState
 
     def ask(self, path: str, body: Any = None, key: str = KEY, status: int = 200, **headers: str) -> Any:
         """The answer, which must have that status."""

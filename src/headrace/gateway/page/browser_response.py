@@ -22,7 +22,7 @@ SAFE: Final = (
 )
 
 
-class Shown(Struct, frozen=True):
+class BrowserResponse(Struct, frozen=True):
     """A response to a browser."""
 
     status: int

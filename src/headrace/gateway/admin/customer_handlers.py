@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from headrace.errors import BadRequestError, NotFoundError
 from headrace.gateway.admin.asked_calls import Calls
-from headrace.gateway.admin.counter import Counter, Question, Route, blocking, not_found
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, blocking, not_found
 from headrace.gateway.admin.forms import check_names, customer_shape, text, texts
-from headrace.gateway.admin.people_desk import People
+from headrace.gateway.admin.people_handlers import People
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
 from headrace.gateway.ledger.reading import query
@@ -23,13 +23,13 @@ CUSTOMER: Final = (*_HELD, "user_id", "alias", "blocked", "spend")
 """The fields of a customer: it has no key, so it selects no models."""
 
 
-class CustomerDesk:
+class CustomerHandlers:
     """Handlers of `/customer/…` and `/end_user/…`."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
-        self._calls = Calls(counter)
-        self._customers = People(counter, Kind.CUSTOMER, "user_id", "alias", customer_shape)
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+        self._calls = Calls(context)
+        self._customers = People(context, Kind.CUSTOMER, "user_id", "alias", customer_shape)
 
     def routes(self) -> dict[str, Route]:
         ways = {
@@ -42,23 +42,23 @@ class CustomerDesk:
         }
         return {f"/{room}/{name}": route for room in ("customer", "end_user") for name, route in ways.items()}
 
-    async def new(self, question: Question) -> Any:
+    async def new(self, question: AdminRequest) -> Any:
         """Create a customer with the id that calls give in `user`. A user who is not a customer here has no limits."""
         check_names(question.body, CUSTOMER)
         if not question.body.get("user_id"):
             raise BadRequestError("user_id is required: the id that callers give as `user`")
         return await self._shown(await self._customers.make(question.body))
 
-    async def update(self, question: Question) -> Any:
+    async def update(self, question: AdminRequest) -> Any:
         """Change a customer; omitted fields stay."""
         check_names(question.body, CUSTOMER)
         how = question.body
         return await self._shown(await self._customers.change(how.get("user_id"), lambda customer: self._customers.changed(customer, how)))
 
-    async def delete(self, question: Question) -> Any:
+    async def delete(self, question: AdminRequest) -> Any:
         """Delete customers. Calls may still name them, without limits of their own."""
         ids = texts("user_ids", question.body.get("user_ids"))
-        now = self._counter.clock()
+        now = self._context.clock()
 
         def work(connection: Connection) -> list[Holder]:
             found = [table.get(connection, Kind.CUSTOMER, id) for id in ids]
@@ -69,17 +69,17 @@ class CustomerDesk:
                 table.remove(connection, one, now)
             return gone
 
-        for one in await self._counter.database.write(work):
-            self._counter.keys.forget(one.kind, one.id)
+        for one in await self._context.database.write(work):
+            self._context.keys.forget(one.kind, one.id)
         return {"deleted_customers": len(ids), "message": f"deleted: {', '.join(ids)}"}
 
-    async def _blocked(self, question: Question, blocked: bool) -> Any:
-        now = self._counter.clock()
+    async def _blocked(self, question: AdminRequest, blocked: bool) -> Any:
+        now = self._context.clock()
         ids = texts("user_ids", question.body.get("user_ids"))
         found = [await self._customers.change(id, lambda one: replace(one, blocked=blocked, updated=now)) for id in ids]
         return {"blocked_users" if blocked else "unblocked_users": [await self._shown(one) for one in found]}
 
-    async def info(self, question: Question) -> Any:
+    async def info(self, question: AdminRequest) -> Any:
         """A customer that was created here, else one that calls named."""
         id = text("end_user_id", question.query.get("end_user_id") or question.query.get("user_id"))
         try:
@@ -90,11 +90,11 @@ class CustomerDesk:
             if not row["calls"]:
                 raise
         seen = Holder(kind=Kind.CUSTOMER, id=id, terms=Terms(), created=row["first"], updated=row["last"])
-        return customer_shape(seen, int(row["cost"] or 0), self._counter.clock())
+        return customer_shape(seen, int(row["cost"] or 0), self._context.clock())
 
-    async def page(self, question: Question) -> Any:
+    async def page(self, question: AdminRequest) -> Any:
         """All customers."""
-        return await self._counter.all_shown(await self._customers.all(), customer_shape)
+        return await self._context.all_shown(await self._customers.all(), customer_shape)
 
     async def _shown(self, customer: Holder) -> dict[str, Any]:
-        return await self._counter.shown(customer, customer_shape)
+        return await self._context.shown(customer, customer_shape)

@@ -20,7 +20,7 @@ _AMOUNTS: Final = tuple([name for name in BOUNDS if TERMS.get(name, ("", None))[
 _UNSAID: Final[tuple[Any, ...]] = (None, [], {})
 
 
-class Standing(Struct, frozen=True):
+class DefaultTerms(Struct, frozen=True):
     """Terms that apply without being set on a holder."""
 
     together: Terms = Terms()
@@ -83,20 +83,20 @@ class Standing(Struct, frozen=True):
         return key if key.expires is not None else replace(key, expires=now + self.longest)
 
 
-NOTHING_SAID: Final = Standing()
+NOTHING_SAID: Final = DefaultTerms()
 
 
 def _over(name: str, most: Any, said: Any) -> BadRequestError:
     return BadRequestError(f"{name} may be at most {most} (litellm_settings.upperbound_key_generate_params), got {said}")
 
 
-def _filled(form: Mapping[str, Any], standing: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(form: Mapping[str, Any], default_terms: Mapping[str, Any]) -> dict[str, Any]:
     """A body with defaults for omitted fields.
 
     An explicit `budget_duration` of null stays; a duration without a budget is dropped.
     """
     said = {name: value for name, value in form.items() if name == "budget_duration" or value not in _UNSAID}
-    filled = {**form, **standing, **said}
+    filled = {**form, **default_terms, **said}
     if "budget_duration" not in form and filled.get("max_budget") is None:
         filled.pop("budget_duration", None)
     return filled
@@ -146,7 +146,7 @@ _OF_KEY: Final = {**_WORDS, "duration": seconds, "user_id": text, "team_id": tex
 _OF_BOUNDS: Final = {name: seconds if name == "duration" else _WORDS[name] for name in BOUNDS}
 _OF_USER: Final = {**_WORDS, "teams": teams_of, "available_teams": teams_of}
 
-STANDING: Final[Mapping[str, tuple[Callable[[str, Any], Any], str]]] = {
+DEFAULT_TERMS: Final[Mapping[str, tuple[Callable[[str, Any], Any], str]]] = {
     "max_budget": (_dollars, "Dollars that all calls together, including the master key's, may spend in each `budget_duration`."),
     "budget_duration": (duration, "Such as `30d`, counted from the first start with this setting. Default: never reset."),
     "max_end_user_budget": (_dollars, "Dollars that each end user (`user` in the body) without limits or a budget of its own may spend."),
@@ -169,10 +169,10 @@ STANDING: Final[Mapping[str, tuple[Callable[[str, Any], Any], str]]] = {
 """Names in `litellm_settings`: their parsers and descriptions."""
 
 
-def read_standing(given: Mapping[str, Any], wrong: Callable[[str], object]) -> Standing:
+def read_default_terms(given: Mapping[str, Any], wrong: Callable[[str], object]) -> DefaultTerms:
     """Parse these settings. wrong: called with each mistake."""
     said: dict[str, Any] = {}
-    for name, (read, _) in STANDING.items():
+    for name, (read, _) in DEFAULT_TERMS.items():
         value = given.get(name)
         if value is None or (name.endswith("max_budget") and value == 0):
             continue
@@ -186,7 +186,7 @@ def read_standing(given: Mapping[str, Any], wrong: Callable[[str], object]) -> S
     user.pop("available_teams", None)  # teams that LiteLLM lets users join by themselves
     dollars_of_users = said.get("max_internal_user_budget", said.get("default_max_internal_user_budget"))
     own = {"max_budget": dollars_of_users, "budget_duration": said.get("internal_user_budget_duration")}
-    return Standing(
+    return DefaultTerms(
         together=_terms({name: said.get(name) for name in ("max_budget", "budget_duration") if "max_budget" in said}),
         customer=_terms({name: said.get(f"max_end_user_{own}") for name, own in (("max_budget", "budget"), ("budget_id", "budget_id"))}),
         key=said.get("default_key_generate_params", {}),

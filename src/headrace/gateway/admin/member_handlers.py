@@ -8,22 +8,22 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, not_found
 from headrace.gateway.admin.forms import check_names, mapping, member_shape, team_shape, user_shape
 from headrace.gateway.admin.memberships import OWN, allowed, memberships
-from headrace.gateway.admin.people_desk import MEMBER, NOBODY, People, member_of, role_of
+from headrace.gateway.admin.people_handlers import MEMBER, NOBODY, People, member_of, role_of
 from headrace.gateway.keys.holders import Holder, Kind, Member
 
 _ADDED: Final = (OWN.budget, OWN.duration)
 
 
-class MemberDesk:
+class MemberHandlers:
     """Handlers of the members of teams."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
-        self._teams = People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
-        self._users = People(counter, Kind.USER, "user_id", "user_alias", user_shape)
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+        self._teams = People(context, Kind.TEAM, "team_id", "team_alias", team_shape)
+        self._users = People(context, Kind.USER, "user_id", "user_alias", user_shape)
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -33,7 +33,7 @@ class MemberDesk:
             "/team/member_delete": Route(("POST",), "admin", self.delete),
         }
 
-    async def add(self, question: Question) -> Any:
+    async def add(self, question: AdminRequest) -> Any:
         """Add a `member` or several, with `max_budget_in_team` for each. Users that do not exist yet are created."""
         body = question.body
         check_names(body, ("team_id", "member", *MEMBER, *_ADDED))
@@ -46,10 +46,10 @@ class MemberDesk:
         users = await self._there(forms)
         added = {member.user: allowed(member, body, OWN) for member in [member_of(one, users) for one in forms]}
         team = await self._changed(question, lambda had: (*[one for one in had if one.user not in added], *added.values()))
-        rows = (await memberships(self._counter, [team]))[team.id]
+        rows = (await memberships(self._context, [team]))[team.id]
         return {
-            **await self._counter.shown(team, team_shape),
-            "updated_users": await self._counter.all_shown([user for user in users if user.id in added], user_shape),
+            **await self._context.shown(team, team_shape),
+            "updated_users": await self._context.all_shown([user for user in users if user.id in added], user_shape),
             "updated_team_memberships": [row for row in rows if row["user_id"] in added],
         }
 
@@ -63,7 +63,7 @@ class MemberDesk:
                 users.append(await self._users.make({name: said[name] for name in ("user_id", "user_email") if said.get(name)}))
         return users
 
-    async def add_many(self, question: Question) -> Any:
+    async def add_many(self, question: AdminRequest) -> Any:
         """Add several `members` at once."""
         check_names(question.body, ("team_id", "members", *_ADDED))
         members = question.body.get("members")
@@ -71,7 +71,7 @@ class MemberDesk:
             raise BadRequestError("members must be a list of at least one member")
         return await self.add(replace(question, body={**_without(question.body, "members"), "member": members}))
 
-    async def update(self, question: Question) -> Any:
+    async def update(self, question: AdminRequest) -> Any:
         """Change a member's role, budget and limits within the team. Fields that are left out keep their values."""
         body = question.body
         check_names(body, ("team_id", *MEMBER, *OWN))
@@ -88,16 +88,16 @@ class MemberDesk:
         told = {"team_id": team.id, "user_id": member.user, "user_email": body.get("user_email"), "role": member.role}
         return {**told, **_without(terms, "max_budget"), OWN.budget: terms["max_budget"]}
 
-    async def delete(self, question: Question) -> Any:
+    async def delete(self, question: AdminRequest) -> Any:
         """Remove a member."""
         check_names(question.body, ("team_id", *MEMBER))
         named = member_of({name: question.body[name] for name in MEMBER if name in question.body}, await self._users.all()).user
         team = await self._changed(question, lambda had: tuple([one for one in had if one.user != named]))
-        return await self._counter.shown(team, team_shape)
+        return await self._context.shown(team, team_shape)
 
-    async def _changed(self, question: Question, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
+    async def _changed(self, question: AdminRequest, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
         def changed(team: Holder) -> Holder:
-            return replace(team, terms=replace(team.terms, members=how(team.terms.members)), updated=self._counter.clock())
+            return replace(team, terms=replace(team.terms, members=how(team.terms.members)), updated=self._context.clock())
 
         return await self._teams.change(question.body.get("team_id"), changed)
 

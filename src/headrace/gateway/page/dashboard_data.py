@@ -10,14 +10,14 @@ import msgspec
 from msgspec import Struct
 
 from headrace.api import Router
-from headrace.gateway.page.watching import Seen, Watch
+from headrace.gateway.page.recent_calls import RecentCalls, Seen
 
 
-class Picture(Struct, frozen=True, eq=False):
+class DashboardData(Struct, frozen=True, eq=False):
     """The sources of the dashboard's data."""
 
     router: Router
-    watch: Watch
+    watch: RecentCalls
     version: str
 
     def now(self, at: float) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError, HeadraceError
-from headrace.gateway.admin.budget_desk import applied
-from headrace.gateway.admin.counter import Counter, Question, Route, blocking, holds, not_found, page_of
+from headrace.gateway.admin.budget_handlers import applied
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, blocking, holds, not_found, page_of
 from headrace.gateway.admin.forms import (
     TERMS,
     check_names,
@@ -25,12 +25,12 @@ from headrace.gateway.admin.forms import (
     texts,
     user_shape,
 )
-from headrace.gateway.admin.key_desk import KeyDesk, reset
+from headrace.gateway.admin.key_handlers import KeyHandlers, reset
 from headrace.gateway.admin.memberships import EACH, allowed, memberships
 from headrace.gateway.callers import Role
+from headrace.gateway.default_terms import teams_of
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Member, Terms
-from headrace.gateway.standing import teams_of
 from headrace.runtime.sql_drivers import Connection
 
 TEAM: Final = (*TERMS, "team_id", "team_alias", "members_with_roles", "blocked", "spend", *EACH)
@@ -70,8 +70,10 @@ def role_of(given: Any) -> str:
 class People:
     """Operations that holders of one kind have in common: create, change, find, remove."""
 
-    def __init__(self, counter: Counter, kind: Kind, id: str, alias: str, shape: Callable[[Holder, int, float], dict[str, Any]]) -> None:
-        self.counter = counter
+    def __init__(
+        self, context: AdminContext, kind: Kind, id: str, alias: str, shape: Callable[[Holder, int, float], dict[str, Any]]
+    ) -> None:
+        self.context = context
         self.kind = kind
         self.id = id
         self.alias = alias
@@ -79,7 +81,7 @@ class People:
 
     async def make(self, body: Mapping[str, Any], terms: Terms = Terms()) -> Holder:  # noqa: B008 - frozen
         """Create a holder from a body. Raises BadRequestError if the id is taken or a field is invalid."""
-        now = self.counter.clock()
+        now = self.context.clock()
         id = text(self.id, body[self.id]) if body.get(self.id) else str(uuid.uuid4())
         holder = self.changed(Holder(kind=self.kind, id=id, terms=terms, created=now, updated=now), body)
 
@@ -88,11 +90,11 @@ class People:
                 raise BadRequestError(f"{self.id} {id!r} is taken")
             return table.put(connection, applied(connection, holder, now))
 
-        return await self.counter.change(put, self.kind.value)
+        return await self.context.change(put, self.kind.value)
 
     def changed(self, holder: Holder, body: Mapping[str, Any]) -> Holder:
         """A holder with the fields of a body applied."""
-        now = self.counter.clock()
+        now = self.context.clock()
         terms = terms_of(body, holder.terms, now)
         if body.get("spend") is not None and holder.revision:
             terms = reset(terms, body["spend"], now)
@@ -102,24 +104,24 @@ class People:
 
     async def change(self, id: Any, how: Callable[[Holder], Holder]) -> Holder:
         """Change a stored holder. Raises a refusal with status 404."""
-        named, now = text(self.id, id), self.counter.clock()
+        named, now = text(self.id, id), self.context.clock()
 
         def work(connection: Connection) -> Holder | None:
             return table.change(connection, self.kind, named, lambda one: applied(connection, how(one), now, one))
 
-        return await self.counter.change(work, f"{self.kind.value} {named!r}")
+        return await self.context.change(work, f"{self.kind.value} {named!r}")
 
     async def find(self, id: Any) -> Holder:
         """A stored holder. Raises a refusal with status 404."""
         named = text(self.id, id)
-        holder = await self.counter.database.read(lambda connection: table.get(connection, self.kind, named))
+        holder = await self.context.database.read(lambda connection: table.get(connection, self.kind, named))
         if holder is None:
             raise not_found(f"{self.kind.value} {named!r}")
         return holder
 
     async def remove(self, ids: tuple[str, ...]) -> list[Holder]:
         """Delete holders with their keys, which must not outlive the limits they are under."""
-        now = self.counter.clock()
+        now = self.context.clock()
 
         def work(connection: Connection) -> list[Holder]:
             found = []
@@ -132,27 +134,27 @@ class People:
                 table.remove(connection, holder, now)
             return found
 
-        gone = await self.counter.database.write(work)
+        gone = await self.context.database.write(work)
         for holder in gone:
-            self.counter.keys.forget(holder.kind, holder.id)
+            self.context.keys.forget(holder.kind, holder.id)
         return gone
 
     async def keys_of(self, id: str) -> list[dict[str, Any]]:
         """The keys of a team or user, in LiteLLM's format."""
-        keys = await self.counter.database.read(lambda connection: table.listed(connection, Kind.KEY, {self.kind.value: id}))
-        return await self.counter.all_shown(keys, key_shape)
+        keys = await self.context.database.read(lambda connection: table.listed(connection, Kind.KEY, {self.kind.value: id}))
+        return await self.context.all_shown(keys, key_shape)
 
     async def all(self) -> list[Holder]:
-        return await self.counter.database.read(lambda connection: table.listed(connection, self.kind))
+        return await self.context.database.read(lambda connection: table.listed(connection, self.kind))
 
 
-class TeamDesk:
+class TeamHandlers:
     """Handlers of `/team/…`."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
-        self._teams = People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
-        self._users = People(counter, Kind.USER, "user_id", "user_alias", user_shape)
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+        self._teams = People(context, Kind.TEAM, "team_id", "team_alias", team_shape)
+        self._users = People(context, Kind.USER, "user_id", "user_alias", user_shape)
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -168,9 +170,9 @@ class TeamDesk:
         }
 
     async def _shown(self, team: Holder) -> dict[str, Any]:
-        return await self._counter.shown(team, team_shape)
+        return await self._context.shown(team, team_shape)
 
-    async def new(self, question: Question) -> Any:
+    async def new(self, question: AdminRequest) -> Any:
         """Create a team. Its terms apply to all its keys."""
         body = question.body
         check_names(body, TEAM)
@@ -178,7 +180,7 @@ class TeamDesk:
         members = tuple([member_of(one, users) for one in body.get("members_with_roles") or ()])
         return await self._shown(await self._teams.make(body, Terms(members=members, each_member=_each(None, body))))
 
-    async def update(self, question: Question) -> Any:
+    async def update(self, question: AdminRequest) -> Any:
         """Change a team; omitted fields stay."""
         check_names(question.body, TEAM)
         body = question.body
@@ -190,64 +192,64 @@ class TeamDesk:
         team = await self._teams.change(body.get("team_id"), changed)
         return {"team_id": team.id, "data": await self._shown(team)}
 
-    async def delete(self, question: Question) -> Any:
+    async def delete(self, question: AdminRequest) -> Any:
         """Delete teams with their keys."""
         ids = texts("team_ids", question.body.get("team_ids"))
         gone = await self._teams.remove(ids)
         return {"deleted_teams": list(ids), "deleted_keys": sum(one.kind is Kind.KEY for one in gone)}
 
-    async def info(self, question: Question) -> Any:
+    async def info(self, question: AdminRequest) -> Any:
         """A team, by default the caller's own; with its keys for those who may see everything."""
         id = question.query.get("team_id") or question.caller.team
         if not question.sees_all and id != question.caller.team:
             raise not_found(f"team {id!r}")
         team = await self._teams.find(id)
         keys = await self._teams.keys_of(team.id) if question.sees_all else []
-        members = (await memberships(self._counter, [team]))[team.id] if question.sees_all else []
+        members = (await memberships(self._context, [team]))[team.id] if question.sees_all else []
         return {"team_id": team.id, "team_info": await self._shown(team), "keys": keys, "team_memberships": members}
 
-    async def page(self, question: Question) -> Any:
+    async def page(self, question: AdminRequest) -> Any:
         """The teams with their keys, filtered by the query."""
         teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
         keys: dict[str, list[Holder]] = defaultdict(list)
-        for key in await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY)) if teams else ():
+        for key in await self._context.database.read(lambda connection: table.listed(connection, Kind.KEY)) if teams else ():
             keys[key.team].append(key)
-        shown = await self._counter.all_shown(teams, team_shape)
-        members = await memberships(self._counter, teams)
-        told = [{"team_memberships": members[team.id], "keys": await self._counter.all_shown(keys[team.id], key_shape)} for team in teams]
+        shown = await self._context.all_shown(teams, team_shape)
+        members = await memberships(self._context, teams)
+        told = [{"team_memberships": members[team.id], "keys": await self._context.all_shown(keys[team.id], key_shape)} for team in teams]
         return [{**one, **more} for one, more in zip(shown, told, strict=True)]
 
-    async def pages(self, question: Question) -> Any:
+    async def pages(self, question: AdminRequest) -> Any:
         """The teams page by page."""
         page = page_of(question.query, 10)
         teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
-        counts = await self._counter.database.read(lambda connection: table.counts(connection, Kind.KEY, "team"))
+        counts = await self._context.database.read(lambda connection: table.counts(connection, Kind.KEY, "team"))
         shown = [
             {**one, "members_count": len(one["members_with_roles"]), "keys_count": counts.get(one["team_id"], 0)}
-            for one in await self._counter.page(teams, team_shape, question.query, page)
+            for one in await self._context.page(teams, team_shape, question.query, page)
         ]
         told = {"total": len(teams), "page": page.number, "page_size": page.size, "total_pages": page.pages(len(teams))}
         return {"teams": shown, **told}
 
-    async def model_add(self, question: Question) -> Any:
+    async def model_add(self, question: AdminRequest) -> Any:
         """Allow a team further models."""
         return await self._models(question, lambda had, named: tuple(dict.fromkeys([*had, *named])))
 
-    async def model_delete(self, question: Question) -> Any:
+    async def model_delete(self, question: AdminRequest) -> Any:
         """Withdraw models from a team. Its last model stays, as an empty list allows all models."""
         return await self._models(question, _without)
 
-    async def _models(self, question: Question, how: Callable[[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]) -> Any:
+    async def _models(self, question: AdminRequest, how: Callable[[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]) -> Any:
         check_names(question.body, ("team_id", "models"))
         named = texts("models", question.body.get("models"))
 
         def changed(team: Holder) -> Holder:
-            return replace(team, terms=replace(team.terms, models=how(team.terms.models, named)), updated=self._counter.clock())
+            return replace(team, terms=replace(team.terms, models=how(team.terms.models, named)), updated=self._context.clock())
 
         return await self._shown(await self._teams.change(question.body.get("team_id"), changed))
 
-    async def _blocked(self, question: Question, blocked: bool) -> Any:
-        now = self._counter.clock()
+    async def _blocked(self, question: AdminRequest, blocked: bool) -> Any:
+        now = self._context.clock()
         return await self._shown(
             await self._teams.change(question.body.get("team_id"), lambda team: replace(team, blocked=blocked, updated=now))
         )
@@ -281,14 +283,14 @@ def _without(had: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...]:
     return left
 
 
-class UserDesk:
+class UserHandlers:
     """Handlers of `/user/…`."""
 
-    def __init__(self, counter: Counter, keys: KeyDesk) -> None:
-        self._counter = counter
+    def __init__(self, context: AdminContext, keys: KeyHandlers) -> None:
+        self._context = context
         self._keys = keys
-        self._users = People(counter, Kind.USER, "user_id", "user_alias", user_shape)
-        self._teams = People(counter, Kind.TEAM, "team_id", "team_alias", team_shape)
+        self._users = People(context, Kind.USER, "user_id", "user_alias", user_shape)
+        self._teams = People(context, Kind.TEAM, "team_id", "team_alias", team_shape)
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -302,19 +304,19 @@ class UserDesk:
             "/v2/user/info": Route(("GET",), "anyone", self.alone),
         }
 
-    async def new(self, question: Question) -> Any:
+    async def new(self, question: AdminRequest) -> Any:
         """Create a user and, unless `auto_create_key` is false, a key for it. The user's terms also apply to the key."""
         check_names(question.body, USER)
-        standing = self._counter.standing
-        body = standing.new_user(question.body)
+        default_terms = self._context.default_terms
+        body = default_terms.new_user(question.body)
         own = {name: value for name, value in body.items() if name not in ("key_alias", "duration")}
-        teams = teams_of("teams", body["teams"]) if body.get("teams") else standing.teams
+        teams = teams_of("teams", body["teams"]) if body.get("teams") else default_terms.teams
         for team, _ in teams:
             await self._teams.find(team)
         user = await self._users.make(own)
         for team, member in teams:
             await self._join(team, replace(member, user=user.id))
-        shown = await self._counter.shown(user, user_shape)
+        shown = await self._context.shown(user, user_shape)
         if body.get("auto_create_key") is False:
             return {**shown, "key": None}
         made = await self._keys.made({"user_id": user.id, **{name: body[name] for name in ("key_alias", "duration") if body.get(name)}})
@@ -322,17 +324,17 @@ class UserDesk:
 
     async def _join(self, team: str, come: Member) -> None:
         def how(team: Holder) -> Holder:
-            return replace(team, terms=replace(team.terms, members=(*team.terms.members, come)), updated=self._counter.clock())
+            return replace(team, terms=replace(team.terms, members=(*team.terms.members, come)), updated=self._context.clock())
 
         await self._teams.change(team, how)
 
-    async def update(self, question: Question) -> Any:
+    async def update(self, question: AdminRequest) -> Any:
         """Change a user; omitted fields stay."""
         check_names(question.body, USER)
         user = await self._users.change(question.body.get("user_id"), lambda user: self._users.changed(user, question.body))
-        return {"user_id": user.id, "data": await self._counter.shown(user, user_shape)}
+        return {"user_id": user.id, "data": await self._context.shown(user, user_shape)}
 
-    async def update_many(self, question: Question) -> Any:
+    async def update_many(self, question: AdminRequest) -> Any:
         """Change each of `users` as /user/update does, or with `all_users` all of them by `user_updates`.
 
         A failure does not affect the others.
@@ -347,43 +349,43 @@ class UserDesk:
         done = sum(result["success"] for result in results)
         return {"results": results, "total_requested": len(forms), "successful_updates": done, "failed_updates": len(forms) - done}
 
-    async def _updated(self, question: Question) -> dict[str, Any]:
+    async def _updated(self, question: AdminRequest) -> dict[str, Any]:
         told = {"user_id": question.body.get("user_id"), "user_email": question.body.get("user_email")}
         try:
             return {**told, "success": True, "error": None, "updated_user": await self.update(question)}
         except HeadraceError as error:
             return {**told, "success": False, "error": error.failure.message, "updated_user": None}
 
-    async def delete(self, question: Question) -> Any:
+    async def delete(self, question: AdminRequest) -> Any:
         """Delete users with their keys."""
         ids = texts("user_ids", question.body.get("user_ids"))
         gone = await self._users.remove(ids)
         return {"deleted_users": list(ids), "deleted_keys": sum(one.kind is Kind.KEY for one in gone)}
 
-    async def info(self, question: Question) -> Any:
+    async def info(self, question: AdminRequest) -> Any:
         """A user with its keys and teams, by default the caller's own."""
         id = question.query.get("user_id") or question.caller.user
         if not question.sees_all and id != question.caller.user:
             raise not_found(f"user {id!r}")
         user = await self._users.find(id)
-        teams = await self._counter.database.read(lambda connection: table.listed(connection, Kind.TEAM))
+        teams = await self._context.database.read(lambda connection: table.listed(connection, Kind.TEAM))
         own = [team for team in teams if any(member.user == user.id for member in team.terms.members)]
         return {
             "user_id": user.id,
-            "user_info": await self._counter.shown(user, user_shape),
+            "user_info": await self._context.shown(user, user_shape),
             "keys": await self._users.keys_of(user.id),
-            "teams": await self._counter.all_shown(own, team_shape),
+            "teams": await self._context.all_shown(own, team_shape),
         }
 
-    async def alone(self, question: Question) -> Any:
+    async def alone(self, question: AdminRequest) -> Any:
         """A user without its keys and teams."""
         return (await self.info(question))["user_info"]
 
-    async def roles(self, question: Question) -> Any:
+    async def roles(self, question: AdminRequest) -> Any:
         """The possible values of `user_role`."""
         return {role.value: {"description": what, "ui_label": name} for role, (name, what) in ROLES.items()}
 
-    async def page(self, question: Question) -> Any:
+    async def page(self, question: AdminRequest) -> Any:
         """The users page by page, newest first unless `sort_by` says otherwise."""
         query = question.query
         page, teams = page_of(query, 25), defaultdict(list)
@@ -391,10 +393,10 @@ class UserDesk:
             for member in team.terms.members:
                 teams[member.user].append(team.id)
         users = [user for user in reversed(await self._users.all()) if _is_asked_for(user, teams[user.id], query)]
-        counts = await self._counter.database.read(lambda connection: table.counts(connection, Kind.KEY, "user"))
+        counts = await self._context.database.read(lambda connection: table.counts(connection, Kind.KEY, "user"))
         shown = [
             {**one, "teams": teams[one["user_id"]], "key_count": counts.get(one["user_id"], 0)}
-            for one in await self._counter.page(users, user_shape, query, page)
+            for one in await self._context.page(users, user_shape, query, page)
         ]
         told = {"total": len(users), "page": page.number, "page_size": page.size, "total_pages": page.pages(len(users))}
         return {"users": shown, **told}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from headrace.errors import BadRequestError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, not_found
 from headrace.gateway.admin.forms import check_names, dollars, text
 from headrace.models.cost import Bill, Rates, rates_of
 from headrace.models.info import find, get_model_info
@@ -16,11 +16,11 @@ _TIMES: Final[Mapping[str, str]] = {"num_requests_per_day": "daily", "num_reques
 _MOST: Final = 10**12
 
 
-class PriceDesk:
+class PriceHandlers:
     """Handlers of model facts and cost estimates."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -28,14 +28,14 @@ class PriceDesk:
             "/cost/estimate": Route(("POST",), "anyone", self.estimate),
         }
 
-    async def info(self, question: Question) -> Any:
+    async def info(self, question: AdminRequest) -> Any:
         """The known facts about a `model`, whether it is served here or not."""
         name, whose = text("model", question.query.get("model")), question.query.get("custom_llm_provider")
-        deployment = self._counter.behind(question, name)
+        deployment = self._context.behind(question, name)
         known = get_model_info(name if deployment is None else deployment.priced_as, whose)
         return {"model": name, "custom_llm_provider": known.get("litellm_provider"), "model_info": known}
 
-    async def estimate(self, question: Question) -> Any:
+    async def estimate(self, question: AdminRequest) -> Any:
         """The estimated cost of a call of a `model` with these token counts, and of so many calls per day or month.
 
         Input tokens include cached ones, output tokens include reasoning.
@@ -44,7 +44,7 @@ class PriceDesk:
         check_names(body, ("model", *_TOKENS, *_TIMES))
         name, tokens = text("model", body.get("model")), {word: _count(word, body.get(word) or 0) for word in _TOKENS}
         times = {word: None if body.get(word) is None else _count(word, body[word]) for word in _TIMES}
-        deployment = self._counter.behind(question, name)
+        deployment = self._context.behind(question, name)
         facts = find(name if deployment is None else deployment.priced_as)
         rates = (None if deployment is None else deployment.known_price) or (None if facts is None else rates_of(facts))
         if rates is None:

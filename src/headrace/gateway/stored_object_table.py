@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.gateway.belongings import Belonging, Thing
 from headrace.gateway.ledger import order_table
 from headrace.gateway.ledger.batch_bills import SOONEST
 from headrace.gateway.orders import Order
+from headrace.gateway.stored_objects import ObjectRef, StoredObject
 from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import Connection, DatabaseError, several
 
@@ -29,7 +29,7 @@ PAID: Final = "paid"
 _SAME: Final = "deployment = :deployment AND kind = :kind AND id = :id"
 
 
-class KeptTable:
+class StoredObjectTable:
     """The gateway's `Belongings`."""
 
     def __init__(self, database: Database) -> None:
@@ -51,7 +51,7 @@ class KeptTable:
 
         await self._database.write(work)
 
-    async def note(self, one: Belonging) -> None:
+    async def note(self, one: StoredObject) -> None:
         row = {
             **_key(one.deployment, one.thing),
             "owner": one.owner,
@@ -68,19 +68,19 @@ class KeptTable:
         except DatabaseError as error:  # the response with the new id must reach the caller all the same
             log.error("the owner of %s %s could not be recorded: the database does not respond (%s)", one.thing.kind, one.thing.id, error)
 
-    async def find(self, things: Sequence[Thing]) -> list[Belonging]:
+    async def find(self, things: Sequence[ObjectRef]) -> list[StoredObject]:
         marks, given = several("id", {thing.id for thing in things})
         wanted = frozenset(things)
         return [one for one in await self._read(f"id IN {marks}", **given) if one.thing in wanted] if things else []
 
-    async def owned(self, owner: str, kind: str) -> list[Belonging]:
+    async def owned(self, owner: str, kind: str) -> list[StoredObject]:
         return await self._read("owner = :owner AND kind = :kind", owner=owner, kind=kind)
 
-    async def forget(self, deployment: str, thing: Thing) -> None:
+    async def forget(self, deployment: str, thing: ObjectRef) -> None:
         await self._database.write(lambda connection: connection.execute(f"DELETE FROM kept WHERE {_SAME}", **_key(deployment, thing)))
 
     async def claim(self, deployment: str, response: str) -> bool:
-        new = {**_key(deployment, Thing(PAID, response)), "created": time.time()}
+        new = {**_key(deployment, ObjectRef(PAID, response)), "created": time.time()}
 
         def work(connection: Connection) -> bool:
             if order_table.is_there(connection, deployment, response):
@@ -99,7 +99,7 @@ class KeptTable:
 
     async def release(self, deployment: str, response: str) -> None:
         try:
-            await self.forget(deployment, Thing(PAID, response))
+            await self.forget(deployment, ObjectRef(PAID, response))
         except DatabaseError as error:  # as above
             log.error("response %s may not be charged: the database does not respond (%s)", response, error)
 
@@ -113,15 +113,15 @@ class KeptTable:
         now = time.time()
         return await self._database.write(lambda connection: order_table.hasten(connection, deployment, batch, now))
 
-    async def _read(self, which: str, **given: Any) -> list[Belonging]:
+    async def _read(self, which: str, **given: Any) -> list[StoredObject]:
         asked = f"SELECT * FROM kept WHERE {which} ORDER BY created DESC, id"
         return await self._database.read(lambda connection: [_of_row(row) for row in connection.rows(asked, **given)])
 
 
-def _key(deployment: str, thing: Thing) -> dict[str, str]:
+def _key(deployment: str, thing: ObjectRef) -> dict[str, str]:
     return {"deployment": deployment, "kind": thing.kind, "id": thing.id}
 
 
-def _of_row(row: Mapping[str, Any]) -> Belonging:
+def _of_row(row: Mapping[str, Any]) -> StoredObject:
     said = msgspec.json.decode(row["said"])
-    return Belonging(Thing(row["kind"], row["id"]), row["deployment"], row["owner"], row["created"], said)
+    return StoredObject(ObjectRef(row["kind"], row["id"]), row["deployment"], row["owner"], row["created"], said)

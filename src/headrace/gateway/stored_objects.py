@@ -12,7 +12,7 @@ from headrace.calls import EMPTY
 from headrace.gateway.orders import Order
 
 
-class Thing(Struct, frozen=True):
+class ObjectRef(Struct, frozen=True):
     """A stored object, by its name at its provider."""
 
     kind: str
@@ -20,10 +20,10 @@ class Thing(Struct, frozen=True):
     id: str
 
 
-class Belonging(Struct, frozen=True):
+class StoredObject(Struct, frozen=True):
     """A stored object and its owner."""
 
-    thing: Thing
+    thing: ObjectRef
     deployment: str
     """The deployment that created it, whose account holds it."""
     owner: str
@@ -33,22 +33,22 @@ class Belonging(Struct, frozen=True):
     """The provider's latest description of it."""
 
 
-class Belongings(Protocol):
+class StoredObjects(Protocol):
     """Records who owns what. What administrators create has no owner, and is recorded only if its account must be known."""
 
-    async def note(self, one: Belonging) -> None:
+    async def note(self, one: StoredObject) -> None:
         """Record a stored object."""
         ...
 
-    async def find(self, things: Sequence[Thing]) -> list[Belonging]:
+    async def find(self, things: Sequence[ObjectRef]) -> list[StoredObject]:
         """What is known of these objects, in no order; several providers may use the same name."""
         ...
 
-    async def owned(self, owner: str, kind: str) -> list[Belonging]:
+    async def owned(self, owner: str, kind: str) -> list[StoredObject]:
         """All objects of a kind that an owner has, newest first."""
         ...
 
-    async def forget(self, deployment: str, thing: Thing) -> None:
+    async def forget(self, deployment: str, thing: ObjectRef) -> None:
         """Remove the record of a deleted object."""
         ...
 
@@ -69,10 +69,10 @@ class Belongings(Protocol):
         ...
 
 
-class NoBelongings:
+class NoStoredObjects:
     """For a gateway without a database, where everybody is an administrator."""
 
-    async def note(self, one: Belonging) -> None:
+    async def note(self, one: StoredObject) -> None:
         pass
 
     async def claim(self, deployment: str, response: str) -> bool:
@@ -81,13 +81,13 @@ class NoBelongings:
     async def release(self, deployment: str, response: str) -> None:
         pass
 
-    async def find(self, things: Sequence[Thing]) -> list[Belonging]:
+    async def find(self, things: Sequence[ObjectRef]) -> list[StoredObject]:
         return []
 
-    async def owned(self, owner: str, kind: str) -> list[Belonging]:
+    async def owned(self, owner: str, kind: str) -> list[StoredObject]:
         return []
 
-    async def forget(self, deployment: str, thing: Thing) -> None:
+    async def forget(self, deployment: str, thing: ObjectRef) -> None:
         pass
 
     async def ordered(self, order: Order) -> None:
@@ -107,7 +107,7 @@ class Reference(Struct, frozen=True, eq=False):
     holder: Any
     at: str | int
     field: str
-    thing: Thing
+    thing: ObjectRef
 
     def become(self, id: str) -> None:
         """Replace the name by the provider's own."""
@@ -148,7 +148,7 @@ def references(body: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> Ite
         elif name in _LISTS and isinstance(value, list):
             for at, id in enumerate(value):
                 if isinstance(id, str) and id:
-                    yield Reference(value, at, name, Thing("files", id))
+                    yield Reference(value, at, name, ObjectRef("files", id))
         elif name in _WITHIN:
             for inner in value if isinstance(value, list) else (value,):
                 if isinstance(inner, dict) and inner.get("type") not in _TOOLS_OWN:
@@ -167,7 +167,7 @@ def _named(body: Any, name: str, value: Any, kind: str) -> Iterator[Reference]:
         if found is None:
             return
         value = found[1]
-    yield Reference(body, name, field, Thing(kind, bare(value)))
+    yield Reference(body, name, field, ObjectRef(kind, bare(value)))
 
 
 def bare(name: str) -> str:

@@ -38,7 +38,7 @@ CLEANED: Final = 5000
 """Rows deleted in one transaction."""
 
 
-class Books:
+class LedgerWriter:
     """A `Ledger` over a folder of journals and a database.
 
     `run` writes to the database until cancelled; `close` writes the rest.

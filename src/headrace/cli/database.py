@@ -28,7 +28,7 @@ def opened(database: str | None) -> Iterator[tuple[Database, Path]]:
     """The gateway's database, and the directory of its journals. Raises ConfigurationError."""
     try:
         from headrace.gateway.general import DATABASE  # late: it loads the gateway
-        from headrace.gateway.lasting import STATE, where  # late: see above
+        from headrace.gateway.persistence import STATE, where  # late: see above
         from headrace.runtime.sql import Database  # late: see above
     except ModuleNotFoundError as error:
         raise ConfigurationError(f'the gateway needs {error.name}: pip install "headrace[gateway]"') from None

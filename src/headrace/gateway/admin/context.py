@@ -13,11 +13,11 @@ from headrace.api import Router
 from headrace.errors import BadRequestError, HeadraceError
 from headrace.errors import Kind as Failing
 from headrace.gateway.callers import Caller
+from headrace.gateway.default_terms import NOTHING_SAID
 from headrace.gateway.keys.holders import Holder, Kind
 from headrace.gateway.keys.keyring import Keyring
-from headrace.gateway.ledger.books import Books
+from headrace.gateway.ledger.writer import LedgerWriter
 from headrace.gateway.requests import refusal
-from headrace.gateway.standing import NOTHING_SAID
 from headrace.routing.plan import Deployment
 from headrace.runtime.sql import Database
 from headrace.runtime.sql_drivers import Connection, several
@@ -26,7 +26,7 @@ Need: TypeAlias = Literal["admin", "look", "anyone"]
 """Who may call: administrators; those who may see everything; anyone, limited to what is their own."""
 
 
-class Question(Struct, frozen=True, eq=False):
+class AdminRequest(Struct, frozen=True, eq=False):
     """A request to the admin API."""
 
     caller: Caller
@@ -45,7 +45,7 @@ class Question(Struct, frozen=True, eq=False):
         return self.body or self.query
 
 
-Answering: TypeAlias = Callable[[Question], Awaitable[Any]]
+Answering: TypeAlias = Callable[[AdminRequest], Awaitable[Any]]
 
 
 class Route(Struct, frozen=True, eq=False):
@@ -56,11 +56,11 @@ class Route(Struct, frozen=True, eq=False):
     answer: Answering
 
 
-def blocking(answer: Callable[[Question, bool], Awaitable[Any]]) -> dict[str, Route]:
+def blocking(answer: Callable[[AdminRequest, bool], Awaitable[Any]]) -> dict[str, Route]:
     """The routes `block` and `unblock` of a resource."""
 
     def way(blocked: bool) -> Route:
-        async def asked(question: Question) -> Any:
+        async def asked(question: AdminRequest) -> Any:
             return await answer(question, blocked)
 
         return Route(("POST",), "admin", asked)
@@ -68,16 +68,18 @@ def blocking(answer: Callable[[Question, bool], Awaitable[Any]]) -> dict[str, Ro
     return {"block": way(True), "unblock": way(False)}
 
 
-class Counter:
+class AdminContext:
     """What the handlers of the admin API share: database, Router, key cache and ledger."""
 
-    def __init__(self, database: Database, router: Router, keys: Keyring, ledger: Books, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Database, router: Router, keys: Keyring, ledger: LedgerWriter, clock: Callable[[], float] = time.time
+    ) -> None:
         self.database = database
         self.router = router
         self.keys = keys
         self.ledger = ledger
         self.clock = clock
-        self.standing = NOTHING_SAID
+        self.default_terms = NOTHING_SAID
 
     async def change(self, work: Callable[[Connection], Holder | None], missing: str) -> Holder:
         """Run `work` in a transaction and drop the holder from this process's cache.
@@ -110,7 +112,7 @@ class Counter:
         spent = await self.spent(holders)
         return [shape(holder, spent[holder.kind, holder.id], self.clock()) for holder in holders]
 
-    def behind(self, question: Question, name: str) -> Deployment | None:
+    def behind(self, question: AdminRequest, name: str) -> Deployment | None:
         """The deployment behind a model name, if the caller may see it."""
         found = self.router.get_deployment_by_model_group_name(question.caller.meant(name))
         return found if found is not None and (question.sees_all or question.caller.may_call(name, found.group)) else None

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from headrace.api import Router
 from headrace.errors import BadRequestError, ConfigurationError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, not_found
 from headrace.gateway.admin.forms import check_names, mapping, text
-from headrace.gateway.admin.model_desk import shown
+from headrace.gateway.admin.model_handlers import shown
 from headrace.routing.plan import Deployment
 from headrace.runtime.sql_drivers import DatabaseError
 
@@ -28,11 +28,11 @@ MOST: Final = 1000
 """Groups whose latest result is kept."""
 
 
-class HealthDesk:
+class HealthHandlers:
     """Handlers of `/health…`."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
         self._asking = asyncio.Lock()
         self._found: dict[str | None, tuple[float, dict[str, Any]]] = {}
         """By group (None: all), when it was last checked, by the monotonic clock, and the result."""
@@ -46,12 +46,12 @@ class HealthDesk:
             "/health/test_connection": Route(("POST",), "admin", self.test_connection),
         }
 
-    async def health(self, question: Question) -> Any:
+    async def health(self, question: AdminRequest) -> Any:
         """Send a small test call to each deployment: of one `model`, the one with that `model_id`, or all.
 
         `cached`: seconds for which an earlier result may be reused; 0 checks now.
         """
-        router, most = self._counter.router, _seconds(question.query.get("cached", "0"))
+        router, most = self._context.router, _seconds(question.query.get("cached", "0"))
         model = question.query.get("model") or question.query.get("model_id")
         if model and not (router.serves(model) or router.has_model_id(model)):
             raise not_found(f"model {model!r}")
@@ -66,45 +66,45 @@ class HealthDesk:
         return {**found, "age": round(time.monotonic() - at, 3)}
 
     async def _asked(self, model: str | None) -> dict[str, Any]:
-        found = await self._counter.router.ahealth_check(model)
+        found = await self._context.router.ahealth_check(model)
         sides = {name: [self._row(one) for one in found[f"{name}_endpoints"]] for name in ("healthy", "unhealthy")}
         lists = {f"{name}_endpoints": side for name, side in sides.items()}
         return {**lists, **{f"{name}_count": len(side) for name, side in sides.items()}}
 
     def _row(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a deployment's check, with the parameters that say where it is."""
-        known = self._counter.router.get_deployment(found["model_id"])
+        known = self._context.router.get_deployment(found["model_id"])
         params = {} if known is None else shown(known.litellm_params)
         return {**shown(found), **{_WHERE[name]: params[name] for name in _WHERE if name in params}}
 
-    async def latest(self, question: Question) -> Any:
+    async def latest(self, question: AdminRequest) -> Any:
         """The latest results of health checks and calls for each deployment, without a new check."""
-        router = self._counter.router
+        router = self._context.router
         found = router.health()
         groups = {id: one.group for id in found if (one := router.get_deployment(id)) is not None}
         told = {id: {"model_name": groups.get(id, ""), **one} for id, one in found.items()}
         return {"latest_health_checks": told, "total_models": len(told)}
 
-    async def backlog(self, question: Question) -> Any:
+    async def backlog(self, question: AdminRequest) -> Any:
         """How many calls of this process are in flight, and how many are queued."""
-        snapshot = self._counter.router.snapshot()
+        snapshot = self._context.router.snapshot()
         under_way = sum(one["in_flight"] for one in snapshot["deployments"].values())
         waiting = dict(snapshot["queues"])
         return {"in_flight_requests": under_way, "queued_requests": sum(waiting.values()), "queues": waiting}
 
-    async def services(self, question: Question) -> Any:
+    async def services(self, question: AdminRequest) -> Any:
         """Whether a `service` that the gateway depends on responds; the only one is its `database`. Metrics are at `/metrics`."""
         named = question.query.get("service", "")
         if named != "database":
             raise BadRequestError(f"service must be database, got {named!r}: the gateway uses no other service; metrics are at /metrics")
         began = time.monotonic()
         try:
-            await self._counter.database.read(lambda connection: connection.scalar("SELECT 1"))
+            await self._context.database.read(lambda connection: connection.scalar("SELECT 1"))
         except DatabaseError as error:
             return {"status": "unhealthy", "message": f"the database does not respond ({error})"}
         return {"status": "success", "message": f"the database responded after {(time.monotonic() - began) * 1000:.1f} ms"}
 
-    async def test_connection(self, question: Question) -> Any:
+    async def test_connection(self, question: AdminRequest) -> Any:
         """Send a small test call to a deployment, existing or not.
 
         `litellm_params` with the model alone, or `model_info.id`, refers to one of the gateway's; with any other
@@ -116,7 +116,7 @@ class HealthDesk:
         model, mode = text("litellm_params.model", params.get("model")), question.body.get("mode")
         known = self._known(model, info.get("id")) if params.keys() == {"model"} else None
         if known is not None:
-            return _result(await self._counter.router.ahealth_check(known.id))
+            return _result(await self._context.router.ahealth_check(known.id))
         entry = {"model_name": model, "litellm_params": params, "model_info": {**info, **({"mode": mode} if mode else {})}}
         try:
             router = Router([entry], num_retries=0)
@@ -127,7 +127,7 @@ class HealthDesk:
 
     def _known(self, model: str, id: Any) -> Deployment | None:
         """The deployment with that id, in that group, or with that provider's model."""
-        router = self._counter.router
+        router = self._context.router
         found = router.get_deployment(id) if isinstance(id, str) else router.get_deployment_by_model_group_name(model)
         named = [one for one in map(router.get_deployment, router.get_model_ids()) if one is not None and one.model == model]
         return found or next(iter(named), None)

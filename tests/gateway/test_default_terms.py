@@ -11,26 +11,26 @@ from typing import Any
 import pytest
 from tests.gateway.conftest import CHAT, KEY
 from tests.gateway.fast_path_scene import Client, noting
-from tests.gateway.lasting import Gateway, kept, priced
+from tests.gateway.persistence import Gateway, kept, priced
 from tests.gateway.test_budgets import spend
 
 from headrace.gateway.config import Mistakes, Settings, read_config
-from headrace.gateway.lasting import Where
-from headrace.gateway.standing import NOTHING_SAID, Standing, read_standing
+from headrace.gateway.default_terms import NOTHING_SAID, DefaultTerms, read_default_terms
+from headrace.gateway.persistence import Where
 
 SQLITE = pytest.mark.parametrize("at", ["sqlite"], indirect=True)
 Eventually = Callable[[Callable[[], bool]], bool]
 
 
-def standing(**said: Any) -> Standing:
+def default_terms(**said: Any) -> DefaultTerms:
     def wrong(what: str) -> None:
         raise AssertionError(what)
 
-    return read_standing(said, wrong)
+    return read_default_terms(said, wrong)
 
 
 def settings(**said: Any) -> Settings:
-    return Settings(key=KEY, keep_alive=0.2, standing=standing(**said))
+    return Settings(key=KEY, keep_alive=0.2, default_terms=default_terms(**said))
 
 
 def spend_all(gateway: Gateway, key: str) -> int:
@@ -216,8 +216,8 @@ def test_terms_that_cannot_be_are_told_with_their_names(tmp_path: Path) -> None:
 
 
 def test_a_budget_may_come_from_the_environment_and_zero_is_none() -> None:
-    assert standing(max_budget="12.5").together.budget == 12_500_000_000
-    assert standing(max_budget=0, budget_duration="30d") == NOTHING_SAID
+    assert default_terms(max_budget="12.5").together.budget == 12_500_000_000
+    assert default_terms(max_budget=0, budget_duration="30d") == NOTHING_SAID
 
 
 @SQLITE

@@ -11,26 +11,26 @@ import msgspec
 
 from headrace.api import Router
 from headrace.errors import BadRequestError, Kind
-from headrace.gateway.admin.activity_desk import ActivityDesk
-from headrace.gateway.admin.budget_desk import WORDS as BUDGET_WORDS
-from headrace.gateway.admin.budget_desk import BudgetDesk
-from headrace.gateway.admin.counter import Counter, Need, Question, Route, forbidden, not_found
-from headrace.gateway.admin.customer_desk import CUSTOMER, CustomerDesk
+from headrace.gateway.admin.activity_handlers import ActivityHandlers
+from headrace.gateway.admin.budget_handlers import WORDS as BUDGET_WORDS
+from headrace.gateway.admin.budget_handlers import BudgetHandlers
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Need, Route, forbidden, not_found
+from headrace.gateway.admin.customer_handlers import CUSTOMER, CustomerHandlers
 from headrace.gateway.admin.forms import TERMS, schemas_of
-from headrace.gateway.admin.health_desk import HealthDesk
-from headrace.gateway.admin.key_desk import OWN, KeyDesk
-from headrace.gateway.admin.member_desk import MemberDesk
-from headrace.gateway.admin.model_desk import ModelDesk
-from headrace.gateway.admin.organization_desk import ORGANIZATION, OrganizationDesk
-from headrace.gateway.admin.people_desk import TEAM, USER, TeamDesk, UserDesk
-from headrace.gateway.admin.price_desk import PriceDesk
-from headrace.gateway.admin.spend_desk import SpendDesk
-from headrace.gateway.admin.tag_desk import TAG, TagDesk
+from headrace.gateway.admin.health_handlers import HealthHandlers
+from headrace.gateway.admin.key_handlers import OWN, KeyHandlers
+from headrace.gateway.admin.member_handlers import MemberHandlers
+from headrace.gateway.admin.model_handlers import ModelHandlers
+from headrace.gateway.admin.organization_handlers import ORGANIZATION, OrganizationHandlers
+from headrace.gateway.admin.people_handlers import TEAM, USER, TeamHandlers, UserHandlers
+from headrace.gateway.admin.price_handlers import PriceHandlers
+from headrace.gateway.admin.spend_handlers import SpendHandlers
+from headrace.gateway.admin.tag_handlers import TAG, TagHandlers
 from headrace.gateway.callers import Caller, Role
+from headrace.gateway.default_terms import DefaultTerms
 from headrace.gateway.keys.keyring import Keyring
-from headrace.gateway.ledger.books import Books
-from headrace.gateway.requests import Asked, refusal
-from headrace.gateway.standing import Standing
+from headrace.gateway.ledger.writer import LedgerWriter
+from headrace.gateway.requests import IncomingRequest, refusal
 from headrace.gateway.state import Desired
 from headrace.runtime.sql import Database
 
@@ -47,32 +47,32 @@ WORDS: Final[Mapping[str, Iterable[str]]] = {
 """The fields of a body, by resource."""
 
 
-class AdminDesk:
-    """The gateway's `Desk`."""
+class AdminApi:
+    """The gateway's `AdminRoutes`."""
 
-    def __init__(self, database: Database, router: Router, keys: Keyring, ledger: Books) -> None:
-        self._counter = counter = Counter(database, router, keys, ledger)
-        key_desk = KeyDesk(counter)
-        self._models = ModelDesk(counter)
+    def __init__(self, database: Database, router: Router, keys: Keyring, ledger: LedgerWriter) -> None:
+        self._context = context = AdminContext(database, router, keys, ledger)
+        key_handlers = KeyHandlers(context)
+        self._models = ModelHandlers(context)
         self._routes: dict[str, Route] = {
-            **key_desk.routes(),
-            **TeamDesk(counter).routes(),
-            **UserDesk(counter, key_desk).routes(),
+            **key_handlers.routes(),
+            **TeamHandlers(context).routes(),
+            **UserHandlers(context, key_handlers).routes(),
             **self._models.routes(),
-            **HealthDesk(counter).routes(),
-            **CustomerDesk(counter).routes(),
-            **BudgetDesk(counter).routes(),
-            **OrganizationDesk(counter).routes(),
-            **TagDesk(counter).routes(),
-            **PriceDesk(counter).routes(),
-            **MemberDesk(counter).routes(),
-            **SpendDesk(counter).routes(),
-            **ActivityDesk(counter).routes(),
+            **HealthHandlers(context).routes(),
+            **CustomerHandlers(context).routes(),
+            **BudgetHandlers(context).routes(),
+            **OrganizationHandlers(context).routes(),
+            **TagHandlers(context).routes(),
+            **PriceHandlers(context).routes(),
+            **MemberHandlers(context).routes(),
+            **SpendHandlers(context).routes(),
+            **ActivityHandlers(context).routes(),
         }
 
-    def use(self, standing: Standing) -> None:
+    def use(self, default_terms: DefaultTerms) -> None:
         """Keys and users created from now on get these terms."""
-        self._counter.standing = standing
+        self._context.default_terms = default_terms
 
     async def start(self) -> None:
         """Load the deployments that were added at run time."""
@@ -91,13 +91,13 @@ class AdminDesk:
             what = inspect.getdoc(route.answer) or f"As in LiteLLM's proxy: {path}."
             yield Desired(path.replace("{}", "{part}"), route.methods, what, schemas_of(words))
 
-    async def answer(self, asked: Asked, caller: Caller, content: bytes) -> Any:
+    async def answer(self, asked: IncomingRequest, caller: Caller, content: bytes) -> Any:
         """The response as JSON. Raises a refusal with status 400, 403, 404 or 405."""
         route, part = self._find(asked.path)
         if asked.method not in route.methods:
             raise refusal(405, Kind.BAD_REQUEST, f"{asked.path} takes {', '.join(route.methods)}, not {asked.method}")
         _check(caller, route.need)
-        return await route.answer(Question(caller, _object(content), asked.query, part))
+        return await route.answer(AdminRequest(caller, _object(content), asked.query, part))
 
     def _find(self, path: str) -> tuple[Route, str]:
         found = self._routes.get(path)

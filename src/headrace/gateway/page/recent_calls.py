@@ -67,7 +67,7 @@ class Seen(Struct, frozen=True, eq=False):
     decision: Mapping[str, Any] | None
 
 
-class Watch:
+class RecentCalls:
     """A `Ledger` that remembers recent calls and forwards them all to the permanent one.
 
     `hear` is for `headrace.subscribe`: it provides the calls in the queues, and refusals of deployments' keys.

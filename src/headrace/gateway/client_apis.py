@@ -16,9 +16,9 @@ from headrace.calls import EMBEDDINGS
 from headrace.dialects import load
 from headrace.dialects.bedrock_converse.eventstream import event
 from headrace.errors import BadRequestError, Failure, HeadraceError, Kind, error_of
-from headrace.gateway.asking import Wanted, wanted
+from headrace.gateway.context import RouterCall, wanted
 from headrace.gateway.quotas import anthropic_headers, openai_headers
-from headrace.gateway.requests import Asked
+from headrace.gateway.requests import IncomingRequest
 from headrace.limits import Left
 from headrace.models.cost import Bill
 from headrace.served import CONTENT
@@ -28,7 +28,7 @@ from headrace.wire import HttpResponse
 EVENTS: Final = "text/event-stream"
 
 
-class Front(Struct, frozen=True, eq=False):
+class ClientApi(Struct, frozen=True, eq=False):
     """One kind of client."""
 
     dialect: str
@@ -64,13 +64,13 @@ class Front(Struct, frozen=True, eq=False):
         return load(self.dialect).write_stream(ChatRequest(model="", messages=())).fail(failure)
 
 
-OPENAI: Final = Front("openai_chat", b": waiting\n\n", last=b"data: [DONE]")
-RESPONDING: Final = Front("openai_responses", b": waiting\n\n", last=b"event: response.completed")
-ANTHROPIC: Final = Front("anthropic_messages", b'event: ping\ndata: {"type": "ping"}\n\n', anthropic_headers, b"event: message_stop")
-GOOGLE: Final = Front("gemini", b"\r\n")
-COHERE: Final = Front("cohere", b": waiting\n\n")
-OLLAMA: Final = Front("ollama", b" ", kind="application/x-ndjson")  # a line may begin with spaces
-BEDROCK: Final = Front(
+OPENAI: Final = ClientApi("openai_chat", b": waiting\n\n", last=b"data: [DONE]")
+RESPONDING: Final = ClientApi("openai_responses", b": waiting\n\n", last=b"event: response.completed")
+ANTHROPIC: Final = ClientApi("anthropic_messages", b'event: ping\ndata: {"type": "ping"}\n\n', anthropic_headers, b"event: message_stop")
+GOOGLE: Final = ClientApi("gemini", b"\r\n")
+COHERE: Final = ClientApi("cohere", b": waiting\n\n")
+OLLAMA: Final = ClientApi("ollama", b" ", kind="application/x-ndjson")  # a line may begin with spaces
+BEDROCK: Final = ClientApi(
     "bedrock_converse",
     event("ping", {}),
     kind="application/vnd.amazon.eventstream",
@@ -82,7 +82,7 @@ _BEDROCKS: Final = re.compile("/model/.+/(?:converse|converse-stream|invoke|invo
 """More specific than `/model/`, where the admin API has `/model/new` and others."""
 
 
-def front_of(asked: Asked) -> Front:
+def front_of(asked: IncomingRequest) -> ClientApi:
     """The kind of client, by path and headers; also for paths that do not exist."""
     path, headers = asked.path, asked.headers
     if _BEDROCKS.fullmatch(path):  # Claude's clients send anthropic-version here too
@@ -123,7 +123,7 @@ def no_threads() -> HeadraceError:
     return error_of(Failure(Kind.BAD_REQUEST, message, status=400, param="thread", body=said))
 
 
-def content_wanted(body: dict[str, Any], model: str, *, stream: bool) -> Wanted:
+def content_wanted(body: dict[str, Any], model: str, *, stream: bool) -> RouterCall:
     """A call of generateContent, whose path says whether it is streamed."""
     body.pop("stream", None)
     return msgspec.structs.replace(wanted(CONTENT, body, model), stream=stream)
@@ -163,7 +163,7 @@ GOOGLES: Final = frozenset({"task_type", "title"})
 """Those of the parameters that do not affect the vectors of other providers."""
 
 
-def embed_wanted(body: dict[str, Any], model: str, *, many: bool) -> Wanted:
+def embed_wanted(body: dict[str, Any], model: str, *, many: bool) -> RouterCall:
     """Google's request for one or many embeddings, as a call in OpenAI's format."""
     questions = body.get("requests") if many else [body]
     if not isinstance(questions, list) or not questions or not all(isinstance(one, dict) for one in questions):
@@ -172,7 +172,7 @@ def embed_wanted(body: dict[str, Any], model: str, *, many: bool) -> Wanted:
     if any(other != options[0] for other in options):
         raise BadRequestError("requests with different outputDimensionality, taskType or title must be sent one by one", model)
     texts = [_text(one, f"requests[{number}]." if many else "") for number, one in enumerate(questions)]
-    return Wanted(EMBEDDINGS, model, texts if many else texts[0], False, options[0])
+    return RouterCall(EMBEDDINGS, model, texts if many else texts[0], False, options[0])
 
 
 def _text(question: Mapping[str, Any], at: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, not_found
 from headrace.gateway.admin.forms import TERMS, check_names, mapping, organization_shape, team_shape, text, texts, user_shape
-from headrace.gateway.admin.people_desk import People
+from headrace.gateway.admin.people_handlers import People
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Member
 from headrace.runtime.sql_drivers import Connection
@@ -30,12 +30,12 @@ class _Organizations(People):
         return super().changed(holder, {name: value for name, value in body.items() if name != self.id})
 
 
-class OrganizationDesk:
+class OrganizationHandlers:
     """Handlers of `/organization/…`."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
-        self._all = _Organizations(counter, Kind.ORGANIZATION, "organization_id", "organization_alias", organization_shape)
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+        self._all = _Organizations(context, Kind.ORGANIZATION, "organization_id", "organization_alias", organization_shape)
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -49,7 +49,7 @@ class OrganizationDesk:
             "/organization/member_delete": Route(("DELETE", "POST"), "admin", self.member_delete),
         }
 
-    async def new(self, question: Question) -> Any:
+    async def new(self, question: AdminRequest) -> Any:
         """Create an organization.
 
         Its terms apply to the teams, keys and users with its `organization_id`, in addition to their own.
@@ -58,15 +58,15 @@ class OrganizationDesk:
         text("organization_alias", question.body.get("organization_alias"))
         return await self._shown(await self._all.make(question.body))
 
-    async def update(self, question: Question) -> Any:
+    async def update(self, question: AdminRequest) -> Any:
         """Change an organization; omitted fields stay."""
         check_names(question.body, ORGANIZATION)
         said = question.body
         return await self._shown(await self._all.change(said.get("organization_id"), lambda one: self._all.changed(one, said)))
 
-    async def delete(self, question: Question) -> Any:
+    async def delete(self, question: AdminRequest) -> Any:
         """Delete organizations with their teams and all their keys, which must not outlive the limits they are under."""
-        ids, now = texts("organization_ids", question.body.get("organization_ids")), self._counter.clock()
+        ids, now = texts("organization_ids", question.body.get("organization_ids")), self._context.clock()
 
         def work(connection: Connection) -> tuple[list[Holder], list[Holder]]:
             above = [table.get(connection, Kind.ORGANIZATION, id) for id in ids]
@@ -82,22 +82,22 @@ class OrganizationDesk:
                 table.put(connection, replace(user, terms=replace(user.terms, organization=""), updated=now))
             return [one for one in above if one is not None], [*teams, *keys, *users]
 
-        gone, theirs = await self._counter.database.write(work)
+        gone, theirs = await self._context.database.write(work)
         for one in (*gone, *theirs):
-            self._counter.keys.forget(one.kind, one.id)
-        return await self._counter.all_shown(gone, organization_shape)
+            self._context.keys.forget(one.kind, one.id)
+        return await self._context.all_shown(gone, organization_shape)
 
-    async def info(self, question: Question) -> Any:
+    async def info(self, question: AdminRequest) -> Any:
         """An organization with its teams and members; by POST all those in `organizations`."""
         if "organizations" in question.body:
             return [await self._whole(question, id) for id in texts("organizations", question.body["organizations"])]
         return await self._whole(question, question.query.get("organization_id"))
 
-    async def _whole(self, question: Question, id: Any) -> dict[str, Any]:
+    async def _whole(self, question: AdminRequest, id: Any) -> dict[str, Any]:
         found = await self._all.find(id)
         if not _sees(question, found):
             raise not_found(f"organization {found.id!r}")
-        read = self._counter.database.read
+        read = self._context.database.read
         teams = await read(lambda connection: table.having(connection, Kind.TEAM, "organization", found.id))
         users = await read(lambda connection: [table.get(connection, Kind.USER, one.user) for one in found.terms.members])
         there = {user.id: user for user in users if user is not None}
@@ -105,19 +105,19 @@ class OrganizationDesk:
         shown = await self._shown(found)
         members = [{**member, "user_email": emails.get(member["user_id"])} for member in shown["members"]]
         return {
-            **shown, "members": members, "teams": await self._counter.all_shown(teams, team_shape),
-            "users": await self._counter.all_shown(list(there.values()), user_shape),
+            **shown, "members": members, "teams": await self._context.all_shown(teams, team_shape),
+            "users": await self._context.all_shown(list(there.values()), user_shape),
         }  # fmt: skip
 
-    async def page(self, question: Question) -> Any:
+    async def page(self, question: AdminRequest) -> Any:
         """The organizations that the caller may see, filtered by `org_id`, or by `org_alias` in their name."""
         id, alias = question.query.get("org_id"), question.query.get("org_alias", "").lower()
         seen = [one for one in await self._all.all() if _sees(question, one) and id in (None, "", one.id) and alias in one.name.lower()]
-        return await self._counter.all_shown(seen, organization_shape)
+        return await self._context.all_shown(seen, organization_shape)
 
     # ---- members
 
-    async def member_add(self, question: Question) -> Any:
+    async def member_add(self, question: AdminRequest) -> Any:
         """Add a `member` or several to an organization."""
         body = question.body
         check_names(body, ("organization_id", "member", *_MEMBER))
@@ -126,14 +126,14 @@ class OrganizationDesk:
         out = frozenset(member.user for member in members)
         changed = await self._changed(question, lambda had: (*[one for one in had if one.user not in out], *members))
         shown = await self._shown(changed)
-        users = await self._counter.database.read(lambda connection: [table.get(connection, Kind.USER, id) for id in sorted(out)])
+        users = await self._context.database.read(lambda connection: [table.get(connection, Kind.USER, id) for id in sorted(out)])
         return {
             "organization_id": changed.id,
-            "updated_users": await self._counter.all_shown([user for user in users if user is not None], user_shape),
+            "updated_users": await self._context.all_shown([user for user in users if user is not None], user_shape),
             "updated_organization_memberships": [one for one in shown["members"] if one["user_id"] in out],
         }
 
-    async def member_update(self, question: Question) -> Any:
+    async def member_update(self, question: AdminRequest) -> Any:
         """Change the role of a member."""
         check_names(question.body, ("organization_id", *_MEMBER))
         member = await self._member(question.body)
@@ -142,7 +142,7 @@ class OrganizationDesk:
         )
         return {"organization_id": changed.id, "user_id": member.user, "user_role": member.role}
 
-    async def member_delete(self, question: Question) -> Any:
+    async def member_delete(self, question: AdminRequest) -> Any:
         """Remove a member from an organization."""
         check_names(question.body, ("organization_id", "user_id", "user_email"))
         member = await self._member(question.body)
@@ -157,14 +157,14 @@ class OrganizationDesk:
             raise BadRequestError(f"member.role must be one of {', '.join(ROLES)}, got {role!r}")
         if said.get("user_id") or not said.get("user_email"):
             return Member(text("member.user_id", said.get("user_id")), role)
-        users = await self._counter.database.read(lambda connection: table.listed(connection, Kind.USER))
+        users = await self._context.database.read(lambda connection: table.listed(connection, Kind.USER))
         found = next((user.id for user in users if user.terms.email == said["user_email"]), None)
         if found is None:
             raise not_found(f"user whose user_email is {said['user_email']!r}: create one with /user/new, or give a user_id")
         return Member(found, role)
 
-    async def _changed(self, question: Question, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
-        now = self._counter.clock()
+    async def _changed(self, question: AdminRequest, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
+        now = self._context.clock()
 
         def changed(one: Holder) -> Holder:
             return replace(one, terms=replace(one.terms, members=how(one.terms.members)), updated=now)
@@ -172,7 +172,7 @@ class OrganizationDesk:
         return await self._all.change(question.body.get("organization_id"), changed)
 
     async def _shown(self, one: Holder) -> dict[str, Any]:
-        return await self._counter.shown(one, organization_shape)
+        return await self._context.shown(one, organization_shape)
 
 
 def _with(had: tuple[Member, ...], member: Member) -> tuple[Member, ...]:
@@ -181,6 +181,6 @@ def _with(had: tuple[Member, ...], member: Member) -> tuple[Member, ...]:
     return had
 
 
-def _sees(question: Question, one: Holder) -> bool:
+def _sees(question: AdminRequest, one: Holder) -> bool:
     own = question.caller.user
     return question.sees_all or (bool(own) and any(member.user == own for member in one.terms.members))

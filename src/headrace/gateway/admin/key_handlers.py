@@ -9,8 +9,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError, ConfigurationError, HeadraceError
-from headrace.gateway.admin.budget_desk import applied
-from headrace.gateway.admin.counter import Counter, Question, Route, blocking, holds, not_found, page_of
+from headrace.gateway.admin.budget_handlers import applied
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, blocking, holds, not_found, page_of
 from headrace.gateway.admin.forms import TERMS, check_names, dollars, flag, forms_of, key_shape, key_status, seconds, terms_of, text, texts
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
@@ -88,11 +88,11 @@ def reset(terms: Terms, spend: Any, now: float) -> Terms:
     return replace(terms, budget_since=now)
 
 
-class KeyDesk:
+class KeyHandlers:
     """Handlers of `/key/…`."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -113,39 +113,39 @@ class KeyDesk:
             **{f"/key/{name}": route for name, route in blocking(self._blocked).items()},
         }
 
-    async def generate(self, question: Question) -> Any:
+    async def generate(self, question: AdminRequest) -> Any:
         """Create a virtual key; the response includes its token."""
-        return await self.made(self._counter.standing.new_key(question.body))
+        return await self.made(self._context.default_terms.new_key(question.body))
 
     async def made(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create a key, and its user if that does not exist yet; the response includes the token. Raises BadRequestError."""
-        now = self._counter.clock()
+        now = self._context.clock()
         key, token = draft(body, now)
 
         def put(connection: Connection) -> Holder:
             check_alias(connection, key)
             if key.user and table.get(connection, Kind.USER, key.user) is None:
                 table.put(connection, Holder(kind=Kind.USER, id=key.user, terms=Terms(), created=now, updated=now))
-            return table.put(connection, self._counter.standing.bounded(applied(connection, key, now), None, now))
+            return table.put(connection, self._context.default_terms.bounded(applied(connection, key, now), None, now))
 
         try:
-            key = await self._counter.change(put, "key")
+            key = await self._context.change(put, "key")
         except TakenError:
             raise BadRequestError("there is a key with that token already") from None
         return await self._with_token(key, token)
 
     async def _with_token(self, key: Holder, token: str) -> dict[str, Any]:
-        return {**await self._counter.shown(key, key_shape), "key": token}
+        return {**await self._context.shown(key, key_shape), "key": token}
 
-    async def update(self, question: Question) -> Any:
+    async def update(self, question: AdminRequest) -> Any:
         """Change a key; omitted fields stay."""
         body = question.body
         check_names(body, (*TERMS, *OWN))
         hash = _named(body.get("key"))
-        key = await self._change(hash, lambda key: changed(key, body, self._counter.clock()))
-        return {"key": key.hash, **await self._counter.shown(key, key_shape)}
+        key = await self._change(hash, lambda key: changed(key, body, self._context.clock()))
+        return {"key": key.hash, **await self._context.shown(key, key_shape)}
 
-    async def update_many(self, question: Question) -> Any:
+    async def update_many(self, question: AdminRequest) -> Any:
         """Change each of `keys` as /key/update does. A failure does not affect the others."""
         done: list[dict[str, Any]] = []
         failed: list[dict[str, Any]] = []
@@ -158,29 +158,29 @@ class KeyDesk:
         return {"total_requested": len(forms), "successful_updates": done, "failed_updates": failed}
 
     async def _change(self, hash: str, how: Callable[[Holder], Holder]) -> Holder:
-        now = self._counter.clock()
+        now = self._context.clock()
 
         def work(connection: Connection) -> Holder | None:
             found = table.by_hash(connection, hash)
             if found is None:
                 return None
-            standing = self._counter.standing
+            default_terms = self._context.default_terms
             key = table.change(
-                connection, Kind.KEY, found.id, lambda key: standing.bounded(applied(connection, how(key), now, key), key, now)
+                connection, Kind.KEY, found.id, lambda key: default_terms.bounded(applied(connection, how(key), now, key), key, now)
             )
             if key is not None:
                 check_alias(connection, key)
             return key
 
-        return await self._counter.change(work, "such key")
+        return await self._context.change(work, "such key")
 
-    async def delete(self, question: Question) -> Any:
+    async def delete(self, question: AdminRequest) -> Any:
         """Delete keys, by token, token hash or alias."""
         names = texts("keys", question.body.get("keys") or [])
         aliases = texts("key_aliases", question.body.get("key_aliases") or [])
         if not names and not aliases:
             raise BadRequestError("keys or key_aliases must name at least one key")
-        now = self._counter.clock()
+        now = self._context.clock()
 
         def work(connection: Connection) -> list[Holder]:
             hashes = [_named(name) for name in names]
@@ -193,25 +193,25 @@ class KeyDesk:
                 table.remove(connection, key, now)
             return keys
 
-        gone = await self._counter.database.write(work)
+        gone = await self._context.database.write(work)
         for key in gone:
-            self._counter.keys.forget(Kind.KEY, key.id)
+            self._context.keys.forget(Kind.KEY, key.id)
         return {"deleted_keys": [*names, *aliases]}
 
-    async def info(self, question: Question) -> Any:
+    async def info(self, question: AdminRequest) -> Any:
         """The named key, or the caller's own."""
         named = question.query.get("key")
         own = question.caller.key
-        key = await self._counter.database.read(
+        key = await self._context.database.read(
             lambda connection: table.by_hash(connection, _named(named)) if named else table.get(connection, Kind.KEY, own)
         )
         if key is None or not (question.sees_all or key.id == own):
             raise not_found("such key")
-        return {"key": named or key.hash, "info": await self._counter.shown(key, key_shape)}
+        return {"key": named or key.hash, "info": await self._context.shown(key, key_shape)}
 
-    async def page(self, question: Question) -> Any:
+    async def page(self, question: AdminRequest) -> Any:
         """The keys page by page, newest first unless `sort_by` says otherwise."""
-        query, now = question.query, self._counter.clock()
+        query, now = question.query, self._context.clock()
         page, whole = page_of(query, 10, "size"), flag("return_full_object", query.get("return_full_object", "false")) or "expand" in query
         parts = flag("substring_matching", query.get("substring_matching", "false"))
         names = {"user_id": "user", "team_id": "team", "key_alias": "name", "key_hash": "hash"}
@@ -223,83 +223,83 @@ class KeyDesk:
                 keys = table.listed(connection, Kind.KEY, where, first=first, most=most, newest=True)
                 return keys, table.count(connection, Kind.KEY, where)
 
-            keys, total = await self._counter.database.read(read)
-            shown = await self._counter.all_shown(keys, key_shape)
+            keys, total = await self._context.database.read(read)
+            shown = await self._context.all_shown(keys, key_shape)
         else:
-            found = await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY, where, newest=True))
+            found = await self._context.database.read(lambda connection: table.listed(connection, Kind.KEY, where, newest=True))
             keys = [key for key in found if _is_wanted(key, query, now, parts=parts)]
-            shown, total = await self._counter.page(keys, key_shape, query, page), len(keys)
+            shown, total = await self._context.page(keys, key_shape, query, page), len(keys)
         told = {"total_count": total, "current_page": page.number, "total_pages": page.pages(total)}
         return {"keys": shown if whole else [one["token"] for one in shown], **told}
 
-    async def aliases(self, question: Question) -> Any:
+    async def aliases(self, question: AdminRequest) -> Any:
         """The aliases of keys, filtered by `search`."""
         query = question.query
         where = {"team": query["team_id"]} if query.get("team_id") else {}
         page = page_of(query, 50, "size")
-        keys = await self._counter.database.read(lambda connection: table.listed(connection, Kind.KEY, where))
+        keys = await self._context.database.read(lambda connection: table.listed(connection, Kind.KEY, where))
         found = sorted({key.name for key in keys if key.name and query.get("search", "").lower() in key.name.lower()})
         told = {"total_count": len(found), "current_page": page.number, "total_pages": page.pages(len(found)), "size": page.size}
         return {"aliases": found[page.first : page.first + page.size], **told}
 
-    async def health(self, question: Question) -> Any:
+    async def health(self, question: AdminRequest) -> Any:
         """Whether the key works: a caller whose key is accepted gets `healthy`."""
         return {"key": "healthy", "logging_callbacks": None}
 
-    async def service(self, question: Question) -> Any:
+    async def service(self, question: AdminRequest) -> Any:
         """Create a key that belongs to a team and to no user."""
         text("team_id", question.body.get("team_id"))
         if question.body.get("user_id"):
             raise BadRequestError("user_id must be left out: a service account's key belongs to its team only")
-        return await self.made({**self._counter.standing.new_key(question.body), "user_id": None})
+        return await self.made({**self._context.default_terms.new_key(question.body), "user_id": None})
 
-    async def several(self, question: Question) -> Any:
+    async def several(self, question: AdminRequest) -> Any:
         """Those of the named keys that exist, in the given order."""
         names = texts("keys", question.body.get("keys"))
         hashes = [_named(name) for name in names]
-        found = await self._counter.database.read(lambda connection: [table.by_hash(connection, hash) for hash in hashes])
+        found = await self._context.database.read(lambda connection: [table.by_hash(connection, hash) for hash in hashes])
         keys = [key for key in found if key is not None]
-        return {"key": list(names), "info": await self._counter.all_shown(keys, key_shape)}
+        return {"key": list(names), "info": await self._context.all_shown(keys, key_shape)}
 
-    async def regenerate(self, question: Question) -> Any:
+    async def regenerate(self, question: AdminRequest) -> Any:
         """Give a key a new token. grace_period: how long the old token stays valid; without it, it becomes invalid at once."""
         body = question.body
         check_names(body, (*TERMS, *OWN, "grace_period", "new_key"))
         hash = _named(question.part or body.get("key"))
         token = own_token(body["new_key"]) if body.get("new_key") else new_token()
         grace = seconds("grace_period", body["grace_period"]) if body.get("grace_period") else 0.0
-        now = self._counter.clock()
+        now = self._context.clock()
         form = {name: value for name, value in body.items() if name != "key"}
         key = await self._change(hash, lambda key: rotated(changed(key, form, now), token, now, grace))
         return await self._with_token(key, token)
 
-    async def reset_spend(self, question: Question) -> Any:
+    async def reset_spend(self, question: AdminRequest) -> Any:
         """Reset the spend of a key. The ledger keeps its calls."""
-        now = self._counter.clock()
+        now = self._context.clock()
         spend, hash = question.body.get("reset_to", 0), _named(question.part)
-        before = await self._counter.database.read(lambda connection: table.by_hash(connection, hash))
-        spent = {} if before is None else await self._counter.spent([before])
+        before = await self._context.database.read(lambda connection: table.by_hash(connection, hash))
+        spent = {} if before is None else await self._context.spent([before])
         key = await self._change(hash, lambda key: replace(key, terms=reset(key.terms, spend, now), updated=now))
         told = {"key_hash": key.hash, "previous_spend": dollars(sum(spent.values()))}
-        return {**told, **await self._counter.shown(key, key_shape)}
+        return {**told, **await self._context.shown(key, key_shape)}
 
-    async def reset_all(self, question: Question) -> Any:
+    async def reset_all(self, question: AdminRequest) -> Any:
         """Reset the spend of all keys and teams. The ledger keeps its calls."""
-        now = self._counter.clock()
+        now = self._context.clock()
 
         def work(connection: Connection) -> list[Holder]:
             table.next_revision(connection, table.WHAT)  # concurrent changes wait here
             found = [*table.listed(connection, Kind.KEY), *table.listed(connection, Kind.TEAM)]
             return [table.put(connection, replace(one, terms=reset(one.terms, 0, now), updated=now)) for one in found]
 
-        for one in await self._counter.database.write(work):
-            self._counter.keys.forget(one.kind, one.id)
+        for one in await self._context.database.write(work):
+            self._context.keys.forget(one.kind, one.id)
         return {"message": "the spend of all keys and teams was reset", "status": "success"}
 
-    async def _blocked(self, question: Question, blocked: bool) -> Any:
-        now = self._counter.clock()
+    async def _blocked(self, question: AdminRequest, blocked: bool) -> Any:
+        now = self._context.clock()
         key = await self._change(_named(question.body.get("key")), lambda key: replace(key, blocked=blocked, updated=now))
-        return await self._counter.shown(key, key_shape)
+        return await self._context.shown(key, key_shape)
 
 
 def rotated(key: Holder, token: str, now: float, grace: float) -> Holder:

@@ -11,21 +11,21 @@ from msgspec import Struct
 from headrace.api import Router
 from headrace.calls import EMPTY, Operation
 from headrace.errors import BadRequestError, Kind
-from headrace.gateway.belongings import Belongings, NoBelongings
 from headrace.gateway.callers import Caller
 from headrace.gateway.forms import ReadForm
 from headrace.gateway.requests import refusal
+from headrace.gateway.stored_objects import NoStoredObjects, StoredObjects
 from headrace.objects import BinaryResponse, JsonObject
 
 
-class Here(Struct, frozen=True, eq=False):
+class RequestContext(Struct, frozen=True, eq=False):
     """The context of one request: the Router, and what of it this caller may use."""
 
     router: Router
     caller: Caller
     form: ReadForm
     """The multipart form of the request; the files opened for it are closed with it."""
-    belongings: Belongings = NoBelongings()
+    stored_objects: StoredObjects = NoStoredObjects()
     """Ownership of what providers store."""
 
     def names(self) -> list[str]:
@@ -73,13 +73,13 @@ class Listed(Struct, frozen=True, eq=False):
     body: Any
 
 
-class Gathered(Struct, frozen=True, eq=False):
+class AggregatedResponse(Struct, frozen=True, eq=False):
     """As `Listed`, but gathered from several queries."""
 
     gather: Callable[[], Awaitable[Any]]
 
 
-class Wanted(Struct, frozen=True, eq=False):
+class RouterCall(Struct, frozen=True, eq=False):
     """A call, ready for the Router."""
 
     operation: Operation
@@ -89,10 +89,10 @@ class Wanted(Struct, frozen=True, eq=False):
     options: Mapping[str, Any]
 
 
-class Finished(Struct, frozen=True, eq=False):
+class ConvertedCall(Struct, frozen=True, eq=False):
     """A call whose result is converted, or that accesses something stored."""
 
-    wanted: Wanted
+    wanted: RouterCall
     finish: Callable[[Any], Any] | None = None
     """Converts the result; None leaves it as is: the provider's own bytes if it speaks the caller's dialect."""
     place: Mapping[str, str] = EMPTY
@@ -106,7 +106,7 @@ class Finished(Struct, frozen=True, eq=False):
     told: Callable[[], Callable[[bytes], bytes]] | None = None
     """Returns a converter for the pieces of the stream, which are complete events."""
 
-    def at(self, deployment: str) -> Finished:
+    def at(self, deployment: str) -> ConvertedCall:
         """The same call, bound to the only deployment that can serve it."""
         return msgspec.structs.replace(self, deployment=deployment)
 
@@ -118,7 +118,7 @@ class Sent(Struct, frozen=True, eq=False):
     """(the deployment that stores what the body refers to, or "") → `headrace.gateway.passing.Passing`."""
 
 
-Reply: TypeAlias = Listed | Gathered | Wanted | Finished | Sent
+Reply: TypeAlias = Listed | AggregatedResponse | RouterCall | ConvertedCall | Sent
 
 
 class Plain(Struct, frozen=True, eq=False):
@@ -150,7 +150,7 @@ def written(made: Any) -> tuple[bytes, str]:
     return encode(made), JSON
 
 
-def wanted(operation: Operation, body: dict[str, Any], model: str = "") -> Wanted:
+def wanted(operation: Operation, body: dict[str, Any], model: str = "") -> RouterCall:
     """The call that a body asks for. model: the model named in the path, if any. Raises BadRequestError naming the field."""
     said = body.pop("model", None)
     model = model or said
@@ -163,4 +163,4 @@ def wanted(operation: Operation, body: dict[str, Any], model: str = "") -> Wante
         raise BadRequestError("stream must be true or false", model)
     if stream and operation.chunk is None:
         raise BadRequestError(f"{operation.name} cannot be streamed: leave stream out", model)
-    return Wanted(operation, model, body.pop(operation.prompt, None), bool(stream), body)
+    return RouterCall(operation, model, body.pop(operation.prompt, None), bool(stream), body)

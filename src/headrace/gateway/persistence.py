@@ -11,14 +11,14 @@ from typing import Final
 from msgspec import Struct
 
 from headrace.api import Router
-from headrace.gateway.admin.desk import AdminDesk
+from headrace.gateway.admin.api import AdminApi
+from headrace.gateway.default_terms import NOTHING_SAID, DefaultTerms
 from headrace.gateway.general import DATABASE
-from headrace.gateway.kept_table import KeptTable
 from headrace.gateway.keys.identity import Identities
 from headrace.gateway.keys.keyring import Keyring
 from headrace.gateway.ledger.batch_bills import Batches
-from headrace.gateway.ledger.books import Books
-from headrace.gateway.standing import NOTHING_SAID, Standing
+from headrace.gateway.ledger.writer import LedgerWriter
+from headrace.gateway.stored_object_table import StoredObjectTable
 from headrace.runtime.sql import Database
 
 STATE: Final = "HEADRACE_STATE"
@@ -50,18 +50,18 @@ def where(environment: Mapping[str, str], database: str = "", keep: float | None
     return Where(database or environment.get(DATABASE) or f"sqlite:///{folder / 'headrace.db'}", folder, keep, keep_content)
 
 
-class Lasting:
+class PersistentState:
     """The gateway's `State`. Raises ConfigurationError if the database or the journal cannot be opened."""
 
-    def __init__(self, router: Router, at: Where, identities: Identities | None = None, standing: Standing = NOTHING_SAID) -> None:
+    def __init__(self, router: Router, at: Where, identities: Identities | None = None, default_terms: DefaultTerms = NOTHING_SAID) -> None:
         """identities: issuers of tokens accepted besides the gateway's own keys."""
-        self._standing = standing
+        self._default_terms = default_terms
         self._database = Database(at.database)
-        self.ledger = Books(self._database, at.folder / "journal", keep=at.keep, keep_content=at.keep_content)
-        self.belongings = KeptTable(self._database)
+        self.ledger = LedgerWriter(self._database, at.folder / "journal", keep=at.keep, keep_content=at.keep_content)
+        self.stored_objects = StoredObjectTable(self._database)
         self.keys = Keyring(self._database, router, self.ledger.spent, identities=identities, over=self.ledger.unwatch)
         self.ledger.on_spent_elsewhere = self.keys.spent_elsewhere
-        self.desk = AdminDesk(self._database, router, self.keys, self.ledger)
+        self.admin = AdminApi(self._database, router, self.keys, self.ledger)
         self._batches = Batches(self._database, router)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -70,14 +70,14 @@ class Lasting:
 
         The journals of earlier processes come first; calls under a budget wait until those are written.
         """
-        await self.desk.start()
-        await self.use(self._standing)
-        running = (self.ledger.run(), self.keys.watch(), self.desk.watch(), self._batches.run(), self.belongings.run())
+        await self.admin.start()
+        await self.use(self._default_terms)
+        running = (self.ledger.run(), self.keys.watch(), self.admin.watch(), self._batches.run(), self.stored_objects.run())
         self._tasks = [asyncio.create_task(work) for work in running]
 
-    async def use(self, standing: Standing) -> None:
-        self.desk.use(standing)
-        await self.keys.stand(standing.together, standing.customer)
+    async def use(self, default_terms: DefaultTerms) -> None:
+        self.admin.use(default_terms)
+        await self.keys.stand(default_terms.together, default_terms.customer)
 
     async def stop(self) -> None:
         """When this returns, everything recorded is in the database."""

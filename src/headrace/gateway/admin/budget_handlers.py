@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from headrace.errors import BadRequestError
-from headrace.gateway.admin.counter import Counter, Question, Route, not_found
+from headrace.gateway.admin.context import AdminContext, AdminRequest, Route, not_found
 from headrace.gateway.admin.forms import BUDGET, TERMS, budget_shape, check_names, terms_of, text, texts
 from headrace.gateway.keys import table
 from headrace.gateway.keys.holders import Holder, Kind, Terms
@@ -62,11 +62,11 @@ def _terms(connection: Connection, id: str) -> Terms:
     return NOTHING if found is None else found.terms
 
 
-class BudgetDesk:
+class BudgetHandlers:
     """Handlers of `/budget/…`."""
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
 
     def routes(self) -> dict[str, Route]:
         return {
@@ -78,9 +78,9 @@ class BudgetDesk:
             "/budget/settings": Route(("GET",), "look", self.settings),
         }
 
-    async def new(self, question: Question) -> Any:
+    async def new(self, question: AdminRequest) -> Any:
         """Create a budget. Whoever is assigned its `budget_id` gets its limits, and its dollars for itself."""
-        body, now = question.body, self._counter.clock()
+        body, now = question.body, self._context.clock()
         check_names(body, WORDS)
         id = text("budget_id", body["budget_id"]) if body.get("budget_id") else str(uuid.uuid4())
         budget = Holder(kind=Kind.BUDGET, id=id, terms=_said(body, NOTHING, now), created=now, updated=now)
@@ -90,12 +90,12 @@ class BudgetDesk:
                 raise BadRequestError(f"budget_id {id!r} is taken")
             return table.put(connection, budget)
 
-        return budget_shape(await self._counter.change(put, "budget"))
+        return budget_shape(await self._context.change(put, "budget"))
 
-    async def update(self, question: Question) -> Any:
+    async def update(self, question: AdminRequest) -> Any:
         """Change a budget for all who have it. Omitted fields stay, and so do values set on one of them alone."""
         check_names(question.body, WORDS)
-        id, now = text("budget_id", question.body.get("budget_id")), self._counter.clock()
+        id, now = text("budget_id", question.body.get("budget_id")), self._context.clock()
 
         def work(connection: Connection) -> list[Holder]:
             before = _found(connection, id)
@@ -105,9 +105,9 @@ class BudgetDesk:
         budget, *_ = await self._changed(work)
         return budget_shape(budget)
 
-    async def delete(self, question: Question) -> Any:
+    async def delete(self, question: AdminRequest) -> Any:
         """Delete a budget. Whoever had it loses its limits."""
-        id, now = text("id", question.body.get("id")), self._counter.clock()
+        id, now = text("id", question.body.get("id")), self._context.clock()
 
         def work(connection: Connection) -> list[Holder]:
             budget = _found(connection, id)
@@ -118,30 +118,30 @@ class BudgetDesk:
         return budget_shape(budget)
 
     async def _changed(self, work: Any) -> list[Holder]:
-        changed: list[Holder] = await self._counter.database.write(work)
+        changed: list[Holder] = await self._context.database.write(work)
         for one in changed:
-            self._counter.keys.forget(one.kind, one.id)
+            self._context.keys.forget(one.kind, one.id)
         return changed
 
-    async def info(self, question: Question) -> Any:
+    async def info(self, question: AdminRequest) -> Any:
         """The named budgets."""
         ids = texts("budgets", question.body.get("budgets"))
         if not ids:
             raise BadRequestError("budgets must name at least one budget")
         return [budget_shape(one) for one in await self._all() if one.id in ids]
 
-    async def list(self, question: Question) -> Any:
+    async def list(self, question: AdminRequest) -> Any:
         """All budgets."""
         return [budget_shape(one) for one in await self._all()]
 
-    async def settings(self, question: Question) -> Any:
+    async def settings(self, question: AdminRequest) -> Any:
         """The fields of a budget, with the values of `budget_id`."""
         id = text("budget_id", question.query.get("budget_id"))
-        shown = budget_shape(await self._counter.database.read(lambda connection: _found(connection, id)))
+        shown = budget_shape(await self._context.database.read(lambda connection: _found(connection, id)))
         return [{"field_name": name, "field_value": shown.get(name), "stored_in_db": True} for name in BUDGET]
 
     async def _all(self) -> Any:
-        return await self._counter.database.read(lambda connection: table.listed(connection, Kind.BUDGET))
+        return await self._context.database.read(lambda connection: table.listed(connection, Kind.BUDGET))
 
 
 def _said(body: Any, before: Terms, now: float) -> Terms:
