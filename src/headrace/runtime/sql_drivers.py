@@ -151,7 +151,8 @@ class Sqlite:
     def connect(self) -> Any:
         raw = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            # Half a megabyte of pages for each connection in place of two: appends touch few, and the kernel caches the rest.
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-512"):
                 raw.execute(f"PRAGMA {pragma}")
         except sqlite3.Error:  # not a database, or not writable
             raw.close()
