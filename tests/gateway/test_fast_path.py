@@ -526,8 +526,9 @@ def test_what_goes_wrong_with_one_request_hurts_no_other_of_its_turn(
         monkeypatch.setattr(where, step, fails_at_second)
         before = len(here.kept.records)
         together.clear()
-        sent = threading.Event()
-        made[-1]._loop.call_soon_threadsafe(sent.wait, 10)
+        held, sent = threading.Event(), threading.Event()
+        made[-1]._loop.call_soon_threadsafe(lambda: (held.set(), sent.wait(10)))
+        assert held.wait(10)
         for one in several:
             one.sendall(request(here.base, HELLO))
         sent.set()
@@ -539,3 +540,27 @@ def test_what_goes_wrong_with_one_request_hurts_no_other_of_its_turn(
         assert [room["in_flight"] for room in rooms] == [0] * len(rooms)
         assert eventually(lambda: made[-1].under_way == 0)
         assert [record.outcome for record in here.kept.records[before:]] == [Outcome.ANSWERED] * 3
+
+
+def test_a_request_that_came_as_the_server_stopped_was_left_without_an_answer(
+    provider: str, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had come after the last turn of the event loop that anything was taken on in."""
+    made: list[Pipeline] = []
+    came = Pipeline.submit
+
+    def noted(self: Pipeline, *given: Any) -> None:
+        made.append(self)
+        came(self, *given)
+
+    monkeypatch.setattr(Pipeline, "submit", noted)
+    with world(provider, Connection) as here, connected(here.base) as caller:
+        for _ in range(2):
+            here.client.post(HELLO)
+        here.kept.records.clear()
+        monkeypatch.setattr(Pipeline, "_soon", lambda self: None)
+        caller.sendall(request(here.base, HELLO))
+        assert eventually(lambda: len(made) == 2)
+        asyncio.run_coroutine_threadsafe(made[-1].end(), made[-1]._loop).result(10)
+        assert caller.recv(65536).startswith(b"HTTP/1.1 503 ")
+        assert [record.outcome for record in here.kept.records] == [Outcome.LEFT]
