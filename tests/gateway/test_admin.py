@@ -230,14 +230,14 @@ def test_a_caller_sees_its_own_and_nobody_else_s(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("path", "status"), [("/key/nonsense", 404), ("/key/a/b/regenerate/c", 404), ("/team/", 404), ("/key/generate", 405)]
 )
-def test_what_the_desk_does_not_know_is_said(gateway: Gateway, path: str, status: int) -> None:
+def test_what_the_admin_api_does_not_know_is_said(gateway: Gateway, path: str, status: int) -> None:
     said = gateway.ask(path, status=status)["error"]["message"]
     assert path in said
     assert ("takes POST, not GET" in said) == (status == 405)
 
 
 @pytest.mark.parametrize("at", ["sqlite"], indirect=True)
-def test_the_desk_is_closed_without_a_key(gateway: Gateway) -> None:
+def test_the_admin_api_is_closed_without_a_key(gateway: Gateway) -> None:
     gateway.key(key_alias="hidden")
     said = gateway.ask("/key/list", key="sk-nobody", status=401)
     assert set(said) == {"error"}

@@ -62,7 +62,7 @@ def test_notes_and_traces_of_headers_were_read_over(gateway: Gateway) -> None:
     key = gateway.key()
     said = {"x-litellm-spend-logs-metadata": '{"job": 7, "mill": "upper"}', "x-litellm-trace-id": "t-1"}
     body = {"model": "gpt", "messages": ASK, "max_tokens": 5}
-    for _ in range(3):  # the later ones would go the straight way
+    for _ in range(3):  # the later ones would take the fast path
         gateway.ask("/v1/chat/completions", {**body, "metadata": {"spend_logs_metadata": {"job": 8}}}, key, **said)
     gateway.ask("/openai/v1/of-tomorrow", {"model": "gpt"}, key, 404, **said)
     calls = gateway.ask("/spend/logs")

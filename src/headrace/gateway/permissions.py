@@ -15,7 +15,7 @@ from headrace.gateway.callers import Caller, Role
 from headrace.gateway.client_apis import ANTHROPIC, GOOGLE, OPENAI, RESPONDING, ClientApi, front_of
 from headrace.gateway.requests import IncomingRequest, refusal
 
-_DESK: Final = (
+_ADMIN: Final = (
     "/key/", "/team/", "/user/", "/customer/", "/end_user/", "/budget/", "/tag/", "/model/", "/v1/model/", "/model_group/", "/spend/",
     "/organization/", "/global/", "/health", "/utils/", "/v2/key/", "/v2/team/", "/v2/user/", "/v2/model/", "/ui", "/cost/",
     "/metrics", "/openapi.json",
@@ -28,7 +28,7 @@ _MODELS: Final = ("/converse", "/converse-stream", "/invoke", "/invoke-with-resp
 
 
 def _calls(path: str) -> bool:
-    return path != "/" and (not path.startswith(_DESK) or path.endswith(_MODELS))
+    return path != "/" and (not path.startswith(_ADMIN) or path.endswith(_MODELS))
 
 
 def _is_of(path: str, *fronts: ClientApi) -> bool:

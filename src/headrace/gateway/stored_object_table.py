@@ -30,7 +30,7 @@ _SAME: Final = "deployment = :deployment AND kind = :kind AND id = :id"
 
 
 class StoredObjectTable:
-    """The gateway's `Belongings`."""
+    """The gateway's `StoredObjects`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

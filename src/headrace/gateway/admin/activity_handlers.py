@@ -80,18 +80,18 @@ class ActivityHandlers:
         }
 
     def _daily(self, column: str, named: str) -> Answering:
-        async def daily(question: AdminRequest) -> Any:
+        async def daily(request: AdminRequest) -> Any:
             """Activity per day from `start_date` to `end_date`: totals, and breakdowns by model, provider, key and entity."""
-            return await self._days(question, column, named)
+            return await self._days(request, column, named)
 
         return daily
 
-    async def _days(self, question: AdminRequest, column: str, named: str) -> Any:
+    async def _days(self, request: AdminRequest, column: str, named: str) -> Any:
         for name in ("start_date", "end_date"):
-            if not question.query.get(name):
+            if not request.query.get(name):
                 raise BadRequestError(f"{name} must be a day like 2026-11-28")
-        page, size = number_of(question.query, "page", 1), min(MOST, number_of(question.query, "page_size", 50))
-        rows = await self._rows(question, column, named)
+        page, size = number_of(request.query, "page", 1), min(MOST, number_of(request.query, "page_size", 50))
+        rows = await self._rows(request, column, named)
         keys = await self._calls.hashes(rows)
         days: dict[int, list[Row]] = {}
         for row in rows:
@@ -109,9 +109,9 @@ class ActivityHandlers:
             },
         }  # fmt: skip
 
-    async def _rows(self, question: AdminRequest, column: str, named: str) -> list[Row]:
-        where = await self._calls.where(question)
-        names = [name for name in question.query.get(named, "").split(",") if name]
+    async def _rows(self, request: AdminRequest, column: str, named: str) -> list[Row]:
+        where = await self._calls.where(request)
+        names = [name for name in request.query.get(named, "").split(",") if name]
         if column == "tags":
             where.append(("tags <> '[]'", {}))
         elif names and column != _ORGANIZATION:
@@ -130,9 +130,9 @@ class ActivityHandlers:
             return [row for row in rows if row["whose"] and (not names or row["whose"] in names)]
         return [row for row in rows if not names or _tags(row) & set(names)] if column == "tags" else rows
 
-    async def models(self, question: AdminRequest) -> Any:
+    async def models(self, request: AdminRequest) -> Any:
         """Calls and tokens of each model group, per day."""
-        rows = await self._calls.grouped([self._calls.day, _ASKED], await self._calls.where(question, days=30))
+        rows = await self._calls.grouped([self._calls.day, _ASKED], await self._calls.where(request, days=30))
         groups: dict[str, list[Row]] = {}
         for row in sorted(rows, key=lambda row: row["day"]):
             groups.setdefault(row["asked"], []).append(row)

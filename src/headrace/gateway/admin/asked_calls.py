@@ -63,15 +63,15 @@ class Calls:
         terms = await self._context.database.read(lambda connection: terms_of(connection, people))
         return [{**row, "whose": organization_of(row["key"], row["team"], row["whose"], terms)} for row in rows]
 
-    async def where(self, question: AdminRequest, days: int | None = None) -> list[Condition]:
+    async def where(self, request: AdminRequest, days: int | None = None) -> list[Condition]:
         """The conditions of the query string and of what the caller may see.
 
         days: the default length if there is no start date.
         """
-        said, where = question.query, list[Condition]()
-        if not question.sees_all:
-            own = "user" if question.caller.user else "key"
-            where.append((f'"{own}" = :own', {"own": getattr(question.caller, own)}))
+        said, where = request.query, list[Condition]()
+        if not request.sees_all:
+            own = "user" if request.caller.user else "key"
+            where.append((f'"{own}" = :own', {"own": getattr(request.caller, own)}))
         if named := said.get("api_key"):
             hash = hash_of(named) if named.startswith(PREFIX) else named
             key = await self._context.database.read(lambda connection: table.by_hash(connection, hash))

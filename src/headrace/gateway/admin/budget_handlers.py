@@ -78,9 +78,9 @@ class BudgetHandlers:
             "/budget/settings": Route(("GET",), "look", self.settings),
         }
 
-    async def new(self, question: AdminRequest) -> Any:
+    async def new(self, request: AdminRequest) -> Any:
         """Create a budget. Whoever is assigned its `budget_id` gets its limits, and its dollars for itself."""
-        body, now = question.body, self._context.clock()
+        body, now = request.body, self._context.clock()
         check_names(body, WORDS)
         id = text("budget_id", body["budget_id"]) if body.get("budget_id") else str(uuid.uuid4())
         budget = Holder(kind=Kind.BUDGET, id=id, terms=_said(body, NOTHING, now), created=now, updated=now)
@@ -92,22 +92,22 @@ class BudgetHandlers:
 
         return budget_shape(await self._context.change(put, "budget"))
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change a budget for all who have it. Omitted fields stay, and so do values set on one of them alone."""
-        check_names(question.body, WORDS)
-        id, now = text("budget_id", question.body.get("budget_id")), self._context.clock()
+        check_names(request.body, WORDS)
+        id, now = text("budget_id", request.body.get("budget_id")), self._context.clock()
 
         def work(connection: Connection) -> list[Holder]:
             before = _found(connection, id)
-            after = table.put(connection, replace(before, terms=_said(question.body, before.terms, now), updated=now))
+            after = table.put(connection, replace(before, terms=_said(request.body, before.terms, now), updated=now))
             return [after, *_hand_on(connection, id, before.terms, after.terms, now)]
 
         budget, *_ = await self._changed(work)
         return budget_shape(budget)
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Delete a budget. Whoever had it loses its limits."""
-        id, now = text("id", question.body.get("id")), self._context.clock()
+        id, now = text("id", request.body.get("id")), self._context.clock()
 
         def work(connection: Connection) -> list[Holder]:
             budget = _found(connection, id)
@@ -123,20 +123,20 @@ class BudgetHandlers:
             self._context.keys.forget(one.kind, one.id)
         return changed
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """The named budgets."""
-        ids = texts("budgets", question.body.get("budgets"))
+        ids = texts("budgets", request.body.get("budgets"))
         if not ids:
             raise BadRequestError("budgets must name at least one budget")
         return [budget_shape(one) for one in await self._all() if one.id in ids]
 
-    async def list(self, question: AdminRequest) -> Any:
+    async def list(self, request: AdminRequest) -> Any:
         """All budgets."""
         return [budget_shape(one) for one in await self._all()]
 
-    async def settings(self, question: AdminRequest) -> Any:
+    async def settings(self, request: AdminRequest) -> Any:
         """The fields of a budget, with the values of `budget_id`."""
-        id = text("budget_id", question.query.get("budget_id"))
+        id = text("budget_id", request.query.get("budget_id"))
         shown = budget_shape(await self._context.database.read(lambda connection: _found(connection, id)))
         return [{"field_name": name, "field_value": shown.get(name), "stored_in_db": True} for name in BUDGET]
 

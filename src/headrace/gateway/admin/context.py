@@ -60,8 +60,8 @@ def blocking(answer: Callable[[AdminRequest, bool], Awaitable[Any]]) -> dict[str
     """The routes `block` and `unblock` of a resource."""
 
     def way(blocked: bool) -> Route:
-        async def asked(question: AdminRequest) -> Any:
-            return await answer(question, blocked)
+        async def asked(request: AdminRequest) -> Any:
+            return await answer(request, blocked)
 
         return Route(("POST",), "admin", asked)
 
@@ -112,10 +112,10 @@ class AdminContext:
         spent = await self.spent(holders)
         return [shape(holder, spent[holder.kind, holder.id], self.clock()) for holder in holders]
 
-    def behind(self, question: AdminRequest, name: str) -> Deployment | None:
+    def behind(self, request: AdminRequest, name: str) -> Deployment | None:
         """The deployment behind a model name, if the caller may see it."""
-        found = self.router.get_deployment_by_model_group_name(question.caller.meant(name))
-        return found if found is not None and (question.sees_all or question.caller.may_call(name, found.group)) else None
+        found = self.router.get_deployment_by_model_group_name(request.caller.meant(name))
+        return found if found is not None and (request.sees_all or request.caller.may_call(name, found.group)) else None
 
     async def page(
         self, holders: Sequence[Holder], shape: Callable[[Holder, int, float], dict[str, Any]], query: Mapping[str, str], page: Page

@@ -42,22 +42,22 @@ class CustomerHandlers:
         }
         return {f"/{room}/{name}": route for room in ("customer", "end_user") for name, route in ways.items()}
 
-    async def new(self, question: AdminRequest) -> Any:
+    async def new(self, request: AdminRequest) -> Any:
         """Create a customer with the id that calls give in `user`. A user who is not a customer here has no limits."""
-        check_names(question.body, CUSTOMER)
-        if not question.body.get("user_id"):
+        check_names(request.body, CUSTOMER)
+        if not request.body.get("user_id"):
             raise BadRequestError("user_id is required: the id that callers give as `user`")
-        return await self._shown(await self._customers.make(question.body))
+        return await self._shown(await self._customers.make(request.body))
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change a customer; omitted fields stay."""
-        check_names(question.body, CUSTOMER)
-        how = question.body
+        check_names(request.body, CUSTOMER)
+        how = request.body
         return await self._shown(await self._customers.change(how.get("user_id"), lambda customer: self._customers.changed(customer, how)))
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Delete customers. Calls may still name them, without limits of their own."""
-        ids = texts("user_ids", question.body.get("user_ids"))
+        ids = texts("user_ids", request.body.get("user_ids"))
         now = self._context.clock()
 
         def work(connection: Connection) -> list[Holder]:
@@ -73,15 +73,15 @@ class CustomerHandlers:
             self._context.keys.forget(one.kind, one.id)
         return {"deleted_customers": len(ids), "message": f"deleted: {', '.join(ids)}"}
 
-    async def _blocked(self, question: AdminRequest, blocked: bool) -> Any:
+    async def _blocked(self, request: AdminRequest, blocked: bool) -> Any:
         now = self._context.clock()
-        ids = texts("user_ids", question.body.get("user_ids"))
+        ids = texts("user_ids", request.body.get("user_ids"))
         found = [await self._customers.change(id, lambda one: replace(one, blocked=blocked, updated=now)) for id in ids]
         return {"blocked_users" if blocked else "unblocked_users": [await self._shown(one) for one in found]}
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """A customer that was created here, else one that calls named."""
-        id = text("end_user_id", question.query.get("end_user_id") or question.query.get("user_id"))
+        id = text("end_user_id", request.query.get("end_user_id") or request.query.get("user_id"))
         try:
             return await self._shown(await self._customers.find(id))
         except NotFoundError:
@@ -92,7 +92,7 @@ class CustomerHandlers:
         seen = Holder(kind=Kind.CUSTOMER, id=id, terms=Terms(), created=row["first"], updated=row["last"])
         return customer_shape(seen, int(row["cost"] or 0), self._context.clock())
 
-    async def page(self, question: AdminRequest) -> Any:
+    async def page(self, request: AdminRequest) -> Any:
         """All customers."""
         return await self._context.all_shown(await self._customers.all(), customer_shape)
 

@@ -46,13 +46,13 @@ class HealthHandlers:
             "/health/test_connection": Route(("POST",), "admin", self.test_connection),
         }
 
-    async def health(self, question: AdminRequest) -> Any:
+    async def health(self, request: AdminRequest) -> Any:
         """Send a small test call to each deployment: of one `model`, the one with that `model_id`, or all.
 
         `cached`: seconds for which an earlier result may be reused; 0 checks now.
         """
-        router, most = self._context.router, _seconds(question.query.get("cached", "0"))
-        model = question.query.get("model") or question.query.get("model_id")
+        router, most = self._context.router, _seconds(request.query.get("cached", "0"))
+        model = request.query.get("model") or request.query.get("model_id")
         if model and not (router.serves(model) or router.has_model_id(model)):
             raise not_found(f"model {model!r}")
         async with self._asking:  # concurrent requests get the same result, if it may be a little old
@@ -77,7 +77,7 @@ class HealthHandlers:
         params = {} if known is None else shown(known.litellm_params)
         return {**shown(found), **{_WHERE[name]: params[name] for name in _WHERE if name in params}}
 
-    async def latest(self, question: AdminRequest) -> Any:
+    async def latest(self, request: AdminRequest) -> Any:
         """The latest results of health checks and calls for each deployment, without a new check."""
         router = self._context.router
         found = router.health()
@@ -85,16 +85,16 @@ class HealthHandlers:
         told = {id: {"model_name": groups.get(id, ""), **one} for id, one in found.items()}
         return {"latest_health_checks": told, "total_models": len(told)}
 
-    async def backlog(self, question: AdminRequest) -> Any:
+    async def backlog(self, request: AdminRequest) -> Any:
         """How many calls of this process are in flight, and how many are queued."""
         snapshot = self._context.router.snapshot()
         under_way = sum(one["in_flight"] for one in snapshot["deployments"].values())
         waiting = dict(snapshot["queues"])
         return {"in_flight_requests": under_way, "queued_requests": sum(waiting.values()), "queues": waiting}
 
-    async def services(self, question: AdminRequest) -> Any:
+    async def services(self, request: AdminRequest) -> Any:
         """Whether a `service` that the gateway depends on responds; the only one is its `database`. Metrics are at `/metrics`."""
-        named = question.query.get("service", "")
+        named = request.query.get("service", "")
         if named != "database":
             raise BadRequestError(f"service must be database, got {named!r}: the gateway uses no other service; metrics are at /metrics")
         began = time.monotonic()
@@ -104,16 +104,16 @@ class HealthHandlers:
             return {"status": "unhealthy", "message": f"the database does not respond ({error})"}
         return {"status": "success", "message": f"the database responded after {(time.monotonic() - began) * 1000:.1f} ms"}
 
-    async def test_connection(self, question: AdminRequest) -> Any:
+    async def test_connection(self, request: AdminRequest) -> Any:
         """Send a small test call to a deployment, existing or not.
 
         `litellm_params` with the model alone, or `model_info.id`, refers to one of the gateway's; with any other
         parameter it is a new one that has only what is given.
         """
-        check_names(question.body, ("mode", "litellm_params", "model_info"))
-        params = mapping("litellm_params", question.body.get("litellm_params"))
-        info = mapping("model_info", question.body.get("model_info") or {})
-        model, mode = text("litellm_params.model", params.get("model")), question.body.get("mode")
+        check_names(request.body, ("mode", "litellm_params", "model_info"))
+        params = mapping("litellm_params", request.body.get("litellm_params"))
+        info = mapping("model_info", request.body.get("model_info") or {})
+        model, mode = text("litellm_params.model", params.get("model")), request.body.get("mode")
         known = self._known(model, info.get("id")) if params.keys() == {"model"} else None
         if known is not None:
             return _result(await self._context.router.ahealth_check(known.id))

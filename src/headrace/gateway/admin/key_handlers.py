@@ -113,9 +113,9 @@ class KeyHandlers:
             **{f"/key/{name}": route for name, route in blocking(self._blocked).items()},
         }
 
-    async def generate(self, question: AdminRequest) -> Any:
+    async def generate(self, request: AdminRequest) -> Any:
         """Create a virtual key; the response includes its token."""
-        return await self.made(self._context.default_terms.new_key(question.body))
+        return await self.made(self._context.default_terms.new_key(request.body))
 
     async def made(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create a key, and its user if that does not exist yet; the response includes the token. Raises BadRequestError."""
@@ -137,22 +137,22 @@ class KeyHandlers:
     async def _with_token(self, key: Holder, token: str) -> dict[str, Any]:
         return {**await self._context.shown(key, key_shape), "key": token}
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change a key; omitted fields stay."""
-        body = question.body
+        body = request.body
         check_names(body, (*TERMS, *OWN))
         hash = _named(body.get("key"))
         key = await self._change(hash, lambda key: changed(key, body, self._context.clock()))
         return {"key": key.hash, **await self._context.shown(key, key_shape)}
 
-    async def update_many(self, question: AdminRequest) -> Any:
+    async def update_many(self, request: AdminRequest) -> Any:
         """Change each of `keys` as /key/update does. A failure does not affect the others."""
         done: list[dict[str, Any]] = []
         failed: list[dict[str, Any]] = []
-        forms = forms_of("keys", question.body.get("keys"))
+        forms = forms_of("keys", request.body.get("keys"))
         for form in forms:
             try:
-                done.append({"key": form.get("key"), "key_info": await self.update(replace(question, body=form))})
+                done.append({"key": form.get("key"), "key_info": await self.update(replace(request, body=form))})
             except HeadraceError as error:
                 failed.append({"key": form.get("key"), "key_info": None, "failed_reason": error.failure.message})
         return {"total_requested": len(forms), "successful_updates": done, "failed_updates": failed}
@@ -174,10 +174,10 @@ class KeyHandlers:
 
         return await self._context.change(work, "such key")
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Delete keys, by token, token hash or alias."""
-        names = texts("keys", question.body.get("keys") or [])
-        aliases = texts("key_aliases", question.body.get("key_aliases") or [])
+        names = texts("keys", request.body.get("keys") or [])
+        aliases = texts("key_aliases", request.body.get("key_aliases") or [])
         if not names and not aliases:
             raise BadRequestError("keys or key_aliases must name at least one key")
         now = self._context.clock()
@@ -198,20 +198,20 @@ class KeyHandlers:
             self._context.keys.forget(Kind.KEY, key.id)
         return {"deleted_keys": [*names, *aliases]}
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """The named key, or the caller's own."""
-        named = question.query.get("key")
-        own = question.caller.key
+        named = request.query.get("key")
+        own = request.caller.key
         key = await self._context.database.read(
             lambda connection: table.by_hash(connection, _named(named)) if named else table.get(connection, Kind.KEY, own)
         )
-        if key is None or not (question.sees_all or key.id == own):
+        if key is None or not (request.sees_all or key.id == own):
             raise not_found("such key")
         return {"key": named or key.hash, "info": await self._context.shown(key, key_shape)}
 
-    async def page(self, question: AdminRequest) -> Any:
+    async def page(self, request: AdminRequest) -> Any:
         """The keys page by page, newest first unless `sort_by` says otherwise."""
-        query, now = question.query, self._context.clock()
+        query, now = request.query, self._context.clock()
         page, whole = page_of(query, 10, "size"), flag("return_full_object", query.get("return_full_object", "false")) or "expand" in query
         parts = flag("substring_matching", query.get("substring_matching", "false"))
         names = {"user_id": "user", "team_id": "team", "key_alias": "name", "key_hash": "hash"}
@@ -232,9 +232,9 @@ class KeyHandlers:
         told = {"total_count": total, "current_page": page.number, "total_pages": page.pages(total)}
         return {"keys": shown if whole else [one["token"] for one in shown], **told}
 
-    async def aliases(self, question: AdminRequest) -> Any:
+    async def aliases(self, request: AdminRequest) -> Any:
         """The aliases of keys, filtered by `search`."""
-        query = question.query
+        query = request.query
         where = {"team": query["team_id"]} if query.get("team_id") else {}
         page = page_of(query, 50, "size")
         keys = await self._context.database.read(lambda connection: table.listed(connection, Kind.KEY, where))
@@ -242,30 +242,30 @@ class KeyHandlers:
         told = {"total_count": len(found), "current_page": page.number, "total_pages": page.pages(len(found)), "size": page.size}
         return {"aliases": found[page.first : page.first + page.size], **told}
 
-    async def health(self, question: AdminRequest) -> Any:
+    async def health(self, request: AdminRequest) -> Any:
         """Whether the key works: a caller whose key is accepted gets `healthy`."""
         return {"key": "healthy", "logging_callbacks": None}
 
-    async def service(self, question: AdminRequest) -> Any:
+    async def service(self, request: AdminRequest) -> Any:
         """Create a key that belongs to a team and to no user."""
-        text("team_id", question.body.get("team_id"))
-        if question.body.get("user_id"):
+        text("team_id", request.body.get("team_id"))
+        if request.body.get("user_id"):
             raise BadRequestError("user_id must be left out: a service account's key belongs to its team only")
-        return await self.made({**self._context.default_terms.new_key(question.body), "user_id": None})
+        return await self.made({**self._context.default_terms.new_key(request.body), "user_id": None})
 
-    async def several(self, question: AdminRequest) -> Any:
+    async def several(self, request: AdminRequest) -> Any:
         """Those of the named keys that exist, in the given order."""
-        names = texts("keys", question.body.get("keys"))
+        names = texts("keys", request.body.get("keys"))
         hashes = [_named(name) for name in names]
         found = await self._context.database.read(lambda connection: [table.by_hash(connection, hash) for hash in hashes])
         keys = [key for key in found if key is not None]
         return {"key": list(names), "info": await self._context.all_shown(keys, key_shape)}
 
-    async def regenerate(self, question: AdminRequest) -> Any:
+    async def regenerate(self, request: AdminRequest) -> Any:
         """Give a key a new token. grace_period: how long the old token stays valid; without it, it becomes invalid at once."""
-        body = question.body
+        body = request.body
         check_names(body, (*TERMS, *OWN, "grace_period", "new_key"))
-        hash = _named(question.part or body.get("key"))
+        hash = _named(request.part or body.get("key"))
         token = own_token(body["new_key"]) if body.get("new_key") else new_token()
         grace = seconds("grace_period", body["grace_period"]) if body.get("grace_period") else 0.0
         now = self._context.clock()
@@ -273,17 +273,17 @@ class KeyHandlers:
         key = await self._change(hash, lambda key: rotated(changed(key, form, now), token, now, grace))
         return await self._with_token(key, token)
 
-    async def reset_spend(self, question: AdminRequest) -> Any:
+    async def reset_spend(self, request: AdminRequest) -> Any:
         """Reset the spend of a key. The ledger keeps its calls."""
         now = self._context.clock()
-        spend, hash = question.body.get("reset_to", 0), _named(question.part)
+        spend, hash = request.body.get("reset_to", 0), _named(request.part)
         before = await self._context.database.read(lambda connection: table.by_hash(connection, hash))
         spent = {} if before is None else await self._context.spent([before])
         key = await self._change(hash, lambda key: replace(key, terms=reset(key.terms, spend, now), updated=now))
         told = {"key_hash": key.hash, "previous_spend": dollars(sum(spent.values()))}
         return {**told, **await self._context.shown(key, key_shape)}
 
-    async def reset_all(self, question: AdminRequest) -> Any:
+    async def reset_all(self, request: AdminRequest) -> Any:
         """Reset the spend of all keys and teams. The ledger keeps its calls."""
         now = self._context.clock()
 
@@ -296,9 +296,9 @@ class KeyHandlers:
             self._context.keys.forget(one.kind, one.id)
         return {"message": "the spend of all keys and teams was reset", "status": "success"}
 
-    async def _blocked(self, question: AdminRequest, blocked: bool) -> Any:
+    async def _blocked(self, request: AdminRequest, blocked: bool) -> Any:
         now = self._context.clock()
-        key = await self._change(_named(question.body.get("key")), lambda key: replace(key, blocked=blocked, updated=now))
+        key = await self._change(_named(request.body.get("key")), lambda key: replace(key, blocked=blocked, updated=now))
         return await self._context.shown(key, key_shape)
 
 

@@ -33,9 +33,9 @@ class MemberHandlers:
             "/team/member_delete": Route(("POST",), "admin", self.delete),
         }
 
-    async def add(self, question: AdminRequest) -> Any:
+    async def add(self, request: AdminRequest) -> Any:
         """Add a `member` or several, with `max_budget_in_team` for each. Users that do not exist yet are created."""
-        body = question.body
+        body = request.body
         check_names(body, ("team_id", "member", *MEMBER, *_ADDED))
         given = body.get("member") or {name: body[name] for name in MEMBER if name in body}
         forms = given if isinstance(given, list) else [given]
@@ -45,7 +45,7 @@ class MemberHandlers:
         await self._teams.find(body.get("team_id"))
         users = await self._there(forms)
         added = {member.user: allowed(member, body, OWN) for member in [member_of(one, users) for one in forms]}
-        team = await self._changed(question, lambda had: (*[one for one in had if one.user not in added], *added.values()))
+        team = await self._changed(request, lambda had: (*[one for one in had if one.user not in added], *added.values()))
         rows = (await memberships(self._context, [team]))[team.id]
         return {
             **await self._context.shown(team, team_shape),
@@ -63,17 +63,17 @@ class MemberHandlers:
                 users.append(await self._users.make({name: said[name] for name in ("user_id", "user_email") if said.get(name)}))
         return users
 
-    async def add_many(self, question: AdminRequest) -> Any:
+    async def add_many(self, request: AdminRequest) -> Any:
         """Add several `members` at once."""
-        check_names(question.body, ("team_id", "members", *_ADDED))
-        members = question.body.get("members")
+        check_names(request.body, ("team_id", "members", *_ADDED))
+        members = request.body.get("members")
         if not isinstance(members, list) or not members:
             raise BadRequestError("members must be a list of at least one member")
-        return await self.add(replace(question, body={**_without(question.body, "members"), "member": members}))
+        return await self.add(replace(request, body={**_without(request.body, "members"), "member": members}))
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change a member's role, budget and limits within the team. Fields that are left out keep their values."""
-        body = question.body
+        body = request.body
         check_names(body, ("team_id", *MEMBER, *OWN))
         named = member_of({name: body[name] for name in MEMBER if name in body}, await self._users.all())
 
@@ -82,24 +82,24 @@ class MemberHandlers:
                 return member
             return allowed(replace(member, role=named.role) if "role" in body else member, body, OWN)
 
-        team = await self._changed(question, lambda had: tuple(map(changed, _holding(had, named.user))))
+        team = await self._changed(request, lambda had: tuple(map(changed, _holding(had, named.user))))
         (member,) = [one for one in team.terms.members if one.user == named.user]
         terms = member_shape(member)
         told = {"team_id": team.id, "user_id": member.user, "user_email": body.get("user_email"), "role": member.role}
         return {**told, **_without(terms, "max_budget"), OWN.budget: terms["max_budget"]}
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Remove a member."""
-        check_names(question.body, ("team_id", *MEMBER))
-        named = member_of({name: question.body[name] for name in MEMBER if name in question.body}, await self._users.all()).user
-        team = await self._changed(question, lambda had: tuple([one for one in had if one.user != named]))
+        check_names(request.body, ("team_id", *MEMBER))
+        named = member_of({name: request.body[name] for name in MEMBER if name in request.body}, await self._users.all()).user
+        team = await self._changed(request, lambda had: tuple([one for one in had if one.user != named]))
         return await self._context.shown(team, team_shape)
 
-    async def _changed(self, question: AdminRequest, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
+    async def _changed(self, request: AdminRequest, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
         def changed(team: Holder) -> Holder:
             return replace(team, terms=replace(team.terms, members=how(team.terms.members)), updated=self._context.clock())
 
-        return await self._teams.change(question.body.get("team_id"), changed)
+        return await self._teams.change(request.body.get("team_id"), changed)
 
 
 def _holding(members: tuple[Member, ...], user: str) -> tuple[Member, ...]:

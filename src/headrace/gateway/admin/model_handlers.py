@@ -74,31 +74,31 @@ class ModelHandlers:
 
     # ---- changes
 
-    async def new(self, question: AdminRequest) -> Any:
+    async def new(self, request: AdminRequest) -> Any:
         """Add a deployment, for all processes and across restarts."""
-        entry = checked(question.body)
+        entry = checked(request.body)
         id = entry["model_info"]["id"]
         if id in self._context.router.get_model_ids():
             raise BadRequestError(f"model_info.id {id!r} is taken")
         await self._put(id, entry)
         return self._row(id, entry)
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change a deployment; omitted fields stay."""
-        info = mapping("model_info", question.body.get("model_info") or {})
-        id = self._kept(question.part or info.get("id") or question.body.get("model_id"))
+        info = mapping("model_info", request.body.get("model_info") or {})
+        id = self._kept(request.part or info.get("id") or request.body.get("model_id"))
         before = self._entries[id]
         entry = checked({
-            "model_name": question.body.get("model_name") or before["model_name"],
-            "litellm_params": {**before["litellm_params"], **(question.body.get("litellm_params") or {})},
+            "model_name": request.body.get("model_name") or before["model_name"],
+            "litellm_params": {**before["litellm_params"], **(request.body.get("litellm_params") or {})},
             "model_info": {**before["model_info"], **info, "id": id},
         })  # fmt: skip
         await self._put(id, entry)
         return self._row(id, entry)
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Delete a deployment that was added at run time."""
-        id = self._kept(question.body.get("id"))
+        id = self._kept(request.body.get("id"))
         await self._context.database.write(lambda connection: _written(connection, id, self._entries[id], deleted=True))
         self._drop(id)
         return {"message": f"Model: {id} deleted successfully"}
@@ -164,42 +164,42 @@ class ModelHandlers:
 
     # ---- reading
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """The deployments. litellm_model_id: only this one."""
-        wanted = question.query.get("litellm_model_id")
-        found = [one for one in self._seen(question) if not wanted or one.id == wanted]
+        wanted = request.query.get("litellm_model_id")
+        found = [one for one in self._seen(request) if not wanted or one.id == wanted]
         if wanted and not found:
             raise not_found(f"deployment {wanted!r}")
         return {"data": [self._described(one) for one in found]}
 
-    async def pages(self, question: AdminRequest) -> Any:
+    async def pages(self, request: AdminRequest) -> Any:
         """The deployments page by page; `search` filters by name, `model` selects one model group."""
-        said = question.query
+        said = request.query
         page = page_of(said, 50, "size")
-        found = [one for one in self._seen(question) if said.get("search", "") in one.group and said.get("model", one.group) == one.group]
+        found = [one for one in self._seen(request) if said.get("search", "") in one.group and said.get("model", one.group) == one.group]
         told = {"total_count": len(found), "current_page": page.number, "total_pages": page.pages(len(found)), "size": page.size}
         return {"data": [self._described(one) for one in found[page.first : page.first + page.size]], **told}
 
-    def _seen(self, question: AdminRequest) -> list[Deployment]:
+    def _seen(self, request: AdminRequest) -> list[Deployment]:
         router = self._context.router
         found = [one for id in router.get_model_ids() if (one := router.get_deployment(id)) is not None]
-        return [one for one in found if question.sees_all or question.caller.may_call(one.group)]
+        return [one for one in found if request.sees_all or request.caller.may_call(one.group)]
 
     def _described(self, deployment: Deployment) -> dict[str, Any]:
         info = {"db_model": deployment.id in self._entries, **facts_of(deployment), **deployment.model_info}
         return {"model_name": deployment.group, "litellm_params": shown(deployment.litellm_params), "model_info": info}
 
-    async def groups(self, question: AdminRequest) -> Any:
+    async def groups(self, request: AdminRequest) -> Any:
         """The model groups that the caller may see, with their facts and limits."""
-        wanted = question.query.get("model_group")
+        wanted = request.query.get("model_group")
         groups: dict[str, list[Deployment]] = {}
-        for deployment in self._seen(question):
+        for deployment in self._seen(request):
             groups.setdefault(deployment.group, []).append(deployment)
         return {"data": [group_info(name, members).model_dump() for name, members in groups.items() if not wanted or name == wanted]}
 
-    async def count(self, question: AdminRequest) -> Any:
+    async def count(self, request: AdminRequest) -> Any:
         """The number of tokens of a `prompt` or of `messages` (and `tools`), counted locally without calling a provider."""
-        body = question.body
+        body = request.body
         name, prompt, messages, tools = text("model", body.get("model")), body.get("prompt"), body.get("messages"), body.get("tools")
         if prompt is None and messages is None:
             raise BadRequestError("prompt or messages is required: a string, or a list of messages in OpenAI's format")
@@ -207,15 +207,15 @@ class ModelHandlers:
             if given is not None and not (isinstance(given, list) and all(isinstance(one, dict) for one in given)):
                 raise BadRequestError(f"{field} must be a list of objects, got {shape(given)}")
         said = [{"role": "user", "content": text("prompt", prompt)}] if messages is None else messages
-        deployment = self._context.behind(question, name)
+        deployment = self._context.behind(request, name)
         return counted_here(name, name if deployment is None else deployment.model, said, {"tools": tools}).model_dump()
 
-    async def parameters(self, question: AdminRequest) -> Any:
+    async def parameters(self, request: AdminRequest) -> Any:
         """The OpenAI parameters that the provider of a `model` supports, as far as known."""
         from headrace.models.parameters import get_supported_openai_params  # late: rarely requested
 
-        name = text("model", question.query.get("model"))
-        deployment = self._context.behind(question, name)
+        name = text("model", request.query.get("model"))
+        deployment = self._context.behind(request, name)
         whose = None if deployment is None else deployment.litellm_params.get("custom_llm_provider")
         found = get_supported_openai_params(name if deployment is None else deployment.model, whose)
         if found is None:

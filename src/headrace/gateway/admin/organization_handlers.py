@@ -49,24 +49,24 @@ class OrganizationHandlers:
             "/organization/member_delete": Route(("DELETE", "POST"), "admin", self.member_delete),
         }
 
-    async def new(self, question: AdminRequest) -> Any:
+    async def new(self, request: AdminRequest) -> Any:
         """Create an organization.
 
         Its terms apply to the teams, keys and users with its `organization_id`, in addition to their own.
         """
-        check_names(question.body, ORGANIZATION)
-        text("organization_alias", question.body.get("organization_alias"))
-        return await self._shown(await self._all.make(question.body))
+        check_names(request.body, ORGANIZATION)
+        text("organization_alias", request.body.get("organization_alias"))
+        return await self._shown(await self._all.make(request.body))
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change an organization; omitted fields stay."""
-        check_names(question.body, ORGANIZATION)
-        said = question.body
+        check_names(request.body, ORGANIZATION)
+        said = request.body
         return await self._shown(await self._all.change(said.get("organization_id"), lambda one: self._all.changed(one, said)))
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Delete organizations with their teams and all their keys, which must not outlive the limits they are under."""
-        ids, now = texts("organization_ids", question.body.get("organization_ids")), self._context.clock()
+        ids, now = texts("organization_ids", request.body.get("organization_ids")), self._context.clock()
 
         def work(connection: Connection) -> tuple[list[Holder], list[Holder]]:
             above = [table.get(connection, Kind.ORGANIZATION, id) for id in ids]
@@ -87,15 +87,15 @@ class OrganizationHandlers:
             self._context.keys.forget(one.kind, one.id)
         return await self._context.all_shown(gone, organization_shape)
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """An organization with its teams and members; by POST all those in `organizations`."""
-        if "organizations" in question.body:
-            return [await self._whole(question, id) for id in texts("organizations", question.body["organizations"])]
-        return await self._whole(question, question.query.get("organization_id"))
+        if "organizations" in request.body:
+            return [await self._whole(request, id) for id in texts("organizations", request.body["organizations"])]
+        return await self._whole(request, request.query.get("organization_id"))
 
-    async def _whole(self, question: AdminRequest, id: Any) -> dict[str, Any]:
+    async def _whole(self, request: AdminRequest, id: Any) -> dict[str, Any]:
         found = await self._all.find(id)
-        if not _sees(question, found):
+        if not _sees(request, found):
             raise not_found(f"organization {found.id!r}")
         read = self._context.database.read
         teams = await read(lambda connection: table.having(connection, Kind.TEAM, "organization", found.id))
@@ -109,22 +109,22 @@ class OrganizationHandlers:
             "users": await self._context.all_shown(list(there.values()), user_shape),
         }  # fmt: skip
 
-    async def page(self, question: AdminRequest) -> Any:
+    async def page(self, request: AdminRequest) -> Any:
         """The organizations that the caller may see, filtered by `org_id`, or by `org_alias` in their name."""
-        id, alias = question.query.get("org_id"), question.query.get("org_alias", "").lower()
-        seen = [one for one in await self._all.all() if _sees(question, one) and id in (None, "", one.id) and alias in one.name.lower()]
+        id, alias = request.query.get("org_id"), request.query.get("org_alias", "").lower()
+        seen = [one for one in await self._all.all() if _sees(request, one) and id in (None, "", one.id) and alias in one.name.lower()]
         return await self._context.all_shown(seen, organization_shape)
 
     # ---- members
 
-    async def member_add(self, question: AdminRequest) -> Any:
+    async def member_add(self, request: AdminRequest) -> Any:
         """Add a `member` or several to an organization."""
-        body = question.body
+        body = request.body
         check_names(body, ("organization_id", "member", *_MEMBER))
         given = body.get("member") or {name: body[name] for name in _MEMBER if name in body}
         members = [await self._member(one) for one in (given if isinstance(given, list) else [given])]
         out = frozenset(member.user for member in members)
-        changed = await self._changed(question, lambda had: (*[one for one in had if one.user not in out], *members))
+        changed = await self._changed(request, lambda had: (*[one for one in had if one.user not in out], *members))
         shown = await self._shown(changed)
         users = await self._context.database.read(lambda connection: [table.get(connection, Kind.USER, id) for id in sorted(out)])
         return {
@@ -133,20 +133,20 @@ class OrganizationHandlers:
             "updated_organization_memberships": [one for one in shown["members"] if one["user_id"] in out],
         }
 
-    async def member_update(self, question: AdminRequest) -> Any:
+    async def member_update(self, request: AdminRequest) -> Any:
         """Change the role of a member."""
-        check_names(question.body, ("organization_id", *_MEMBER))
-        member = await self._member(question.body)
+        check_names(request.body, ("organization_id", *_MEMBER))
+        member = await self._member(request.body)
         changed = await self._changed(
-            question, lambda had: tuple([member if one.user == member.user else one for one in _with(had, member)])
+            request, lambda had: tuple([member if one.user == member.user else one for one in _with(had, member)])
         )
         return {"organization_id": changed.id, "user_id": member.user, "user_role": member.role}
 
-    async def member_delete(self, question: AdminRequest) -> Any:
+    async def member_delete(self, request: AdminRequest) -> Any:
         """Remove a member from an organization."""
-        check_names(question.body, ("organization_id", "user_id", "user_email"))
-        member = await self._member(question.body)
-        changed = await self._changed(question, lambda had: tuple([one for one in _with(had, member) if one.user != member.user]))
+        check_names(request.body, ("organization_id", "user_id", "user_email"))
+        member = await self._member(request.body)
+        changed = await self._changed(request, lambda had: tuple([one for one in _with(had, member) if one.user != member.user]))
         return await self._shown(changed)
 
     async def _member(self, given: Any) -> Member:
@@ -163,13 +163,13 @@ class OrganizationHandlers:
             raise not_found(f"user whose user_email is {said['user_email']!r}: create one with /user/new, or give a user_id")
         return Member(found, role)
 
-    async def _changed(self, question: AdminRequest, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
+    async def _changed(self, request: AdminRequest, how: Callable[[tuple[Member, ...]], tuple[Member, ...]]) -> Holder:
         now = self._context.clock()
 
         def changed(one: Holder) -> Holder:
             return replace(one, terms=replace(one.terms, members=how(one.terms.members)), updated=now)
 
-        return await self._all.change(question.body.get("organization_id"), changed)
+        return await self._all.change(request.body.get("organization_id"), changed)
 
     async def _shown(self, one: Holder) -> dict[str, Any]:
         return await self._context.shown(one, organization_shape)
@@ -181,6 +181,6 @@ def _with(had: tuple[Member, ...], member: Member) -> tuple[Member, ...]:
     return had
 
 
-def _sees(question: AdminRequest, one: Holder) -> bool:
-    own = question.caller.user
-    return question.sees_all or (bool(own) and any(member.user == own for member in one.terms.members))
+def _sees(request: AdminRequest, one: Holder) -> bool:
+    own = request.caller.user
+    return request.sees_all or (bool(own) and any(member.user == own for member in one.terms.members))

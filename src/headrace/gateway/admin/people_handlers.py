@@ -172,18 +172,18 @@ class TeamHandlers:
     async def _shown(self, team: Holder) -> dict[str, Any]:
         return await self._context.shown(team, team_shape)
 
-    async def new(self, question: AdminRequest) -> Any:
+    async def new(self, request: AdminRequest) -> Any:
         """Create a team. Its terms apply to all its keys."""
-        body = question.body
+        body = request.body
         check_names(body, TEAM)
         users = await self._users.all()
         members = tuple([member_of(one, users) for one in body.get("members_with_roles") or ()])
         return await self._shown(await self._teams.make(body, Terms(members=members, each_member=_each(None, body))))
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change a team; omitted fields stay."""
-        check_names(question.body, TEAM)
-        body = question.body
+        check_names(request.body, TEAM)
+        body = request.body
 
         def changed(team: Holder) -> Holder:
             team = self._teams.changed(team, body)
@@ -192,25 +192,25 @@ class TeamHandlers:
         team = await self._teams.change(body.get("team_id"), changed)
         return {"team_id": team.id, "data": await self._shown(team)}
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Delete teams with their keys."""
-        ids = texts("team_ids", question.body.get("team_ids"))
+        ids = texts("team_ids", request.body.get("team_ids"))
         gone = await self._teams.remove(ids)
         return {"deleted_teams": list(ids), "deleted_keys": sum(one.kind is Kind.KEY for one in gone)}
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """A team, by default the caller's own; with its keys for those who may see everything."""
-        id = question.query.get("team_id") or question.caller.team
-        if not question.sees_all and id != question.caller.team:
+        id = request.query.get("team_id") or request.caller.team
+        if not request.sees_all and id != request.caller.team:
             raise not_found(f"team {id!r}")
         team = await self._teams.find(id)
-        keys = await self._teams.keys_of(team.id) if question.sees_all else []
-        members = (await memberships(self._context, [team]))[team.id] if question.sees_all else []
+        keys = await self._teams.keys_of(team.id) if request.sees_all else []
+        members = (await memberships(self._context, [team]))[team.id] if request.sees_all else []
         return {"team_id": team.id, "team_info": await self._shown(team), "keys": keys, "team_memberships": members}
 
-    async def page(self, question: AdminRequest) -> Any:
+    async def page(self, request: AdminRequest) -> Any:
         """The teams with their keys, filtered by the query."""
-        teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
+        teams = [team for team in await self._teams.all() if _is_wanted(team, request.query)]
         keys: dict[str, list[Holder]] = defaultdict(list)
         for key in await self._context.database.read(lambda connection: table.listed(connection, Kind.KEY)) if teams else ():
             keys[key.team].append(key)
@@ -219,39 +219,39 @@ class TeamHandlers:
         told = [{"team_memberships": members[team.id], "keys": await self._context.all_shown(keys[team.id], key_shape)} for team in teams]
         return [{**one, **more} for one, more in zip(shown, told, strict=True)]
 
-    async def pages(self, question: AdminRequest) -> Any:
+    async def pages(self, request: AdminRequest) -> Any:
         """The teams page by page."""
-        page = page_of(question.query, 10)
-        teams = [team for team in await self._teams.all() if _is_wanted(team, question.query)]
+        page = page_of(request.query, 10)
+        teams = [team for team in await self._teams.all() if _is_wanted(team, request.query)]
         counts = await self._context.database.read(lambda connection: table.counts(connection, Kind.KEY, "team"))
         shown = [
             {**one, "members_count": len(one["members_with_roles"]), "keys_count": counts.get(one["team_id"], 0)}
-            for one in await self._context.page(teams, team_shape, question.query, page)
+            for one in await self._context.page(teams, team_shape, request.query, page)
         ]
         told = {"total": len(teams), "page": page.number, "page_size": page.size, "total_pages": page.pages(len(teams))}
         return {"teams": shown, **told}
 
-    async def model_add(self, question: AdminRequest) -> Any:
+    async def model_add(self, request: AdminRequest) -> Any:
         """Allow a team further models."""
-        return await self._models(question, lambda had, named: tuple(dict.fromkeys([*had, *named])))
+        return await self._models(request, lambda had, named: tuple(dict.fromkeys([*had, *named])))
 
-    async def model_delete(self, question: AdminRequest) -> Any:
+    async def model_delete(self, request: AdminRequest) -> Any:
         """Withdraw models from a team. Its last model stays, as an empty list allows all models."""
-        return await self._models(question, _without)
+        return await self._models(request, _without)
 
-    async def _models(self, question: AdminRequest, how: Callable[[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]) -> Any:
-        check_names(question.body, ("team_id", "models"))
-        named = texts("models", question.body.get("models"))
+    async def _models(self, request: AdminRequest, how: Callable[[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]) -> Any:
+        check_names(request.body, ("team_id", "models"))
+        named = texts("models", request.body.get("models"))
 
         def changed(team: Holder) -> Holder:
             return replace(team, terms=replace(team.terms, models=how(team.terms.models, named)), updated=self._context.clock())
 
-        return await self._shown(await self._teams.change(question.body.get("team_id"), changed))
+        return await self._shown(await self._teams.change(request.body.get("team_id"), changed))
 
-    async def _blocked(self, question: AdminRequest, blocked: bool) -> Any:
+    async def _blocked(self, request: AdminRequest, blocked: bool) -> Any:
         now = self._context.clock()
         return await self._shown(
-            await self._teams.change(question.body.get("team_id"), lambda team: replace(team, blocked=blocked, updated=now))
+            await self._teams.change(request.body.get("team_id"), lambda team: replace(team, blocked=blocked, updated=now))
         )
 
 
@@ -304,11 +304,11 @@ class UserHandlers:
             "/v2/user/info": Route(("GET",), "anyone", self.alone),
         }
 
-    async def new(self, question: AdminRequest) -> Any:
+    async def new(self, request: AdminRequest) -> Any:
         """Create a user and, unless `auto_create_key` is false, a key for it. The user's terms also apply to the key."""
-        check_names(question.body, USER)
+        check_names(request.body, USER)
         default_terms = self._context.default_terms
-        body = default_terms.new_user(question.body)
+        body = default_terms.new_user(request.body)
         own = {name: value for name, value in body.items() if name not in ("key_alias", "duration")}
         teams = teams_of("teams", body["teams"]) if body.get("teams") else default_terms.teams
         for team, _ in teams:
@@ -328,44 +328,44 @@ class UserHandlers:
 
         await self._teams.change(team, how)
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change a user; omitted fields stay."""
-        check_names(question.body, USER)
-        user = await self._users.change(question.body.get("user_id"), lambda user: self._users.changed(user, question.body))
+        check_names(request.body, USER)
+        user = await self._users.change(request.body.get("user_id"), lambda user: self._users.changed(user, request.body))
         return {"user_id": user.id, "data": await self._context.shown(user, user_shape)}
 
-    async def update_many(self, question: AdminRequest) -> Any:
+    async def update_many(self, request: AdminRequest) -> Any:
         """Change each of `users` as /user/update does, or with `all_users` all of them by `user_updates`.
 
         A failure does not affect the others.
         """
-        body = question.body
+        body = request.body
         if flag("all_users", body.get("all_users") or False):
             updates = mapping("user_updates", body.get("user_updates"))
             forms = [{**updates, "user_id": user.id} for user in await self._users.all()]
         else:
             forms = forms_of("users", body.get("users"))
-        results = [await self._updated(replace(question, body=form)) for form in forms]
+        results = [await self._updated(replace(request, body=form)) for form in forms]
         done = sum(result["success"] for result in results)
         return {"results": results, "total_requested": len(forms), "successful_updates": done, "failed_updates": len(forms) - done}
 
-    async def _updated(self, question: AdminRequest) -> dict[str, Any]:
-        told = {"user_id": question.body.get("user_id"), "user_email": question.body.get("user_email")}
+    async def _updated(self, request: AdminRequest) -> dict[str, Any]:
+        told = {"user_id": request.body.get("user_id"), "user_email": request.body.get("user_email")}
         try:
-            return {**told, "success": True, "error": None, "updated_user": await self.update(question)}
+            return {**told, "success": True, "error": None, "updated_user": await self.update(request)}
         except HeadraceError as error:
             return {**told, "success": False, "error": error.failure.message, "updated_user": None}
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Delete users with their keys."""
-        ids = texts("user_ids", question.body.get("user_ids"))
+        ids = texts("user_ids", request.body.get("user_ids"))
         gone = await self._users.remove(ids)
         return {"deleted_users": list(ids), "deleted_keys": sum(one.kind is Kind.KEY for one in gone)}
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """A user with its keys and teams, by default the caller's own."""
-        id = question.query.get("user_id") or question.caller.user
-        if not question.sees_all and id != question.caller.user:
+        id = request.query.get("user_id") or request.caller.user
+        if not request.sees_all and id != request.caller.user:
             raise not_found(f"user {id!r}")
         user = await self._users.find(id)
         teams = await self._context.database.read(lambda connection: table.listed(connection, Kind.TEAM))
@@ -377,17 +377,17 @@ class UserHandlers:
             "teams": await self._context.all_shown(own, team_shape),
         }
 
-    async def alone(self, question: AdminRequest) -> Any:
+    async def alone(self, request: AdminRequest) -> Any:
         """A user without its keys and teams."""
-        return (await self.info(question))["user_info"]
+        return (await self.info(request))["user_info"]
 
-    async def roles(self, question: AdminRequest) -> Any:
+    async def roles(self, request: AdminRequest) -> Any:
         """The possible values of `user_role`."""
         return {role.value: {"description": what, "ui_label": name} for role, (name, what) in ROLES.items()}
 
-    async def page(self, question: AdminRequest) -> Any:
+    async def page(self, request: AdminRequest) -> Any:
         """The users page by page, newest first unless `sort_by` says otherwise."""
-        query = question.query
+        query = request.query
         page, teams = page_of(query, 25), defaultdict(list)
         for team in await self._teams.all():
             for member in team.terms.members:

@@ -28,23 +28,23 @@ class PriceHandlers:
             "/cost/estimate": Route(("POST",), "anyone", self.estimate),
         }
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """The known facts about a `model`, whether it is served here or not."""
-        name, whose = text("model", question.query.get("model")), question.query.get("custom_llm_provider")
-        deployment = self._context.behind(question, name)
+        name, whose = text("model", request.query.get("model")), request.query.get("custom_llm_provider")
+        deployment = self._context.behind(request, name)
         known = get_model_info(name if deployment is None else deployment.priced_as, whose)
         return {"model": name, "custom_llm_provider": known.get("litellm_provider"), "model_info": known}
 
-    async def estimate(self, question: AdminRequest) -> Any:
+    async def estimate(self, request: AdminRequest) -> Any:
         """The estimated cost of a call of a `model` with these token counts, and of so many calls per day or month.
 
         Input tokens include cached ones, output tokens include reasoning.
         """
-        body = question.body
+        body = request.body
         check_names(body, ("model", *_TOKENS, *_TIMES))
         name, tokens = text("model", body.get("model")), {word: _count(word, body.get(word) or 0) for word in _TOKENS}
         times = {word: None if body.get(word) is None else _count(word, body[word]) for word in _TIMES}
-        deployment = self._context.behind(question, name)
+        deployment = self._context.behind(request, name)
         facts = find(name if deployment is None else deployment.priced_as)
         rates = (None if deployment is None else deployment.known_price) or (None if facts is None else rates_of(facts))
         if rates is None:

@@ -48,24 +48,24 @@ class SpendHandlers:
 
     # ---- calls
 
-    async def logs(self, question: AdminRequest) -> Any:
+    async def logs(self, request: AdminRequest) -> Any:
         """The latest calls; with `start_date` and `end_date` the totals per day, unless `summarize` is false.
 
         Request and response content, where recorded, is included for the call named by `request_id`.
         """
-        where = await self._calls.where(question)
-        dated = question.query.get("start_date") and question.query.get("end_date")
-        if dated and question.query.get("summarize", "true").lower() != "false":
+        where = await self._calls.where(request)
+        dated = request.query.get("start_date") and request.query.get("end_date")
+        if dated and request.query.get("summarize", "true").lower() != "false":
             return await self._by_day(where)
-        return await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :most", most=MOST), content=_names_one(question))
+        return await self._payloads(query("*", where, "ORDER BY began DESC LIMIT :most", most=MOST), content=_names_one(request))
 
-    async def pages(self, question: AdminRequest) -> Any:
+    async def pages(self, request: AdminRequest) -> Any:
         """The calls page by page, latest first."""
-        where = await self._calls.where(question)
-        page = page_of(question.query, 50)
+        where = await self._calls.where(request)
+        page = page_of(request.query, 50)
         total = await self._calls.scalar(query("count(*)", where))
         chosen = query("*", where, "ORDER BY began DESC LIMIT :size OFFSET :first", size=page.size, first=page.first)
-        data = await self._payloads(chosen, content=_names_one(question))
+        data = await self._payloads(chosen, content=_names_one(request))
         return {"data": data, "total": total, "page": page.number, "page_size": page.size, "total_pages": page.pages(total)}
 
     async def _payloads(self, chosen: Query, *, content: bool) -> list[dict[str, Any]]:
@@ -90,64 +90,64 @@ class SpendHandlers:
 
     # ---- sums
 
-    async def keys(self, question: AdminRequest) -> Any:
+    async def keys(self, request: AdminRequest) -> Any:
         """The keys with their spend, highest first."""
-        return await self._holders(Kind.KEY, question, key_shape)
+        return await self._holders(Kind.KEY, request, key_shape)
 
-    async def users(self, question: AdminRequest) -> Any:
+    async def users(self, request: AdminRequest) -> Any:
         """The users with their spend, highest first."""
-        return await self._holders(Kind.USER, question, user_shape)
+        return await self._holders(Kind.USER, request, user_shape)
 
-    async def _holders(self, kind: Kind, question: AdminRequest, shape: Any) -> list[dict[str, Any]]:
-        wanted = question.query.get("user_id") if kind is Kind.USER else None
+    async def _holders(self, kind: Kind, request: AdminRequest, shape: Any) -> list[dict[str, Any]]:
+        wanted = request.query.get("user_id") if kind is Kind.USER else None
         where = {"id": wanted} if wanted else {}
         holders: list[Holder] = await self._context.database.read(lambda connection: table.listed(connection, kind, where, most=MOST))
         shown = await self._context.all_shown(holders, shape)
         return sorted(shown, key=lambda one: -one["spend"])
 
-    async def tags(self, question: AdminRequest) -> Any:
+    async def tags(self, request: AdminRequest) -> Any:
         """Calls and spend by tag, highest spend first."""
-        found = await self._tags(question)
+        found = await self._tags(request)
         return [{"individual_request_tag": tag, "log_count": count, "total_spend": dollars(cost)} for tag, (count, cost) in found]
 
-    async def global_tags(self, question: AdminRequest) -> Any:
+    async def global_tags(self, request: AdminRequest) -> Any:
         """Calls and spend by tag, highest spend first, under `spend_per_tag`."""
-        found = await self._tags(question)
+        found = await self._tags(request)
         return {"spend_per_tag": [{"name": tag, "log_count": count, "spend": dollars(cost)} for tag, (count, cost) in found]}
 
-    async def _tags(self, question: AdminRequest) -> list[tuple[str, tuple[int, int]]]:
+    async def _tags(self, request: AdminRequest) -> list[tuple[str, tuple[int, int]]]:
         """Each tag with its number of calls and their cost, the most expensive first."""
         found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for row in await self._calls.grouped(["tags"], [*await self._calls.where(question), ("tags <> '[]'", {})]):
+        for row in await self._calls.grouped(["tags"], [*await self._calls.where(request), ("tags <> '[]'", {})]):
             for tag in msgspec.json.decode(row["tags"]):
                 found[tag][0] += row["calls"]
                 found[tag][1] += row["cost"]
         return sorted(((tag, (count, cost)) for tag, (count, cost) in found.items()), key=lambda one: -one[1][1])
 
-    async def tag_names(self, question: AdminRequest) -> Any:
+    async def tag_names(self, request: AdminRequest) -> Any:
         """All tags that calls carried."""
-        return {"tag_names": sorted(tag for tag, _ in await self._tags(question))}
+        return {"tag_names": sorted(tag for tag, _ in await self._tags(request))}
 
-    async def customers(self, question: AdminRequest) -> Any:
+    async def customers(self, request: AdminRequest) -> Any:
         """All end users that calls named."""
-        rows = await self._calls.grouped(["customer"], [*await self._calls.where(question), ("customer <> ''", {})])
+        rows = await self._calls.grouped(["customer"], [*await self._calls.where(request), ("customer <> ''", {})])
         return {"end_users": sorted(row["customer"] for row in rows)}
 
-    async def all(self, question: AdminRequest) -> Any:
+    async def all(self, request: AdminRequest) -> Any:
         """The total spend, and the budget of all calls."""
-        total = await self._calls.scalar(query("sum(cost)", await self._calls.where(question)))
+        total = await self._calls.scalar(query("sum(cost)", await self._calls.where(request)))
         together = self._context.default_terms.together.budget
         return {"spend": dollars(total), "max_budget": None if together is None else dollars(together)}
 
-    async def days(self, question: AdminRequest) -> Any:
+    async def days(self, request: AdminRequest) -> Any:
         """Spend per day, by default of the last 30 days."""
-        where = await self._calls.where(question, days=30)
+        where = await self._calls.where(request, days=30)
         rows = await self._calls.grouped([self._calls.day], where)
         return [{"date": date_of(row["day"]), "spend": dollars(row["cost"])} for row in sorted(rows, key=lambda row: row["day"])]
 
-    async def activity(self, question: AdminRequest) -> Any:
+    async def activity(self, request: AdminRequest) -> Any:
         """Calls and tokens per day, by default of the last 30 days."""
-        rows = sorted(await self._calls.grouped([self._calls.day], await self._calls.where(question, days=30)), key=lambda row: row["day"])
+        rows = sorted(await self._calls.grouped([self._calls.day], await self._calls.where(request, days=30)), key=lambda row: row["day"])
         daily = [{"date": date_of(row["day"]), "api_requests": row["calls"], "total_tokens": row["tokens"]} for row in rows]
         return {
             "daily_data": daily,
@@ -155,9 +155,9 @@ class SpendHandlers:
             "sum_total_tokens": sum(day["total_tokens"] for day in daily),
         }
 
-    async def dear_keys(self, question: AdminRequest) -> Any:
+    async def dear_keys(self, request: AdminRequest) -> Any:
         """The keys with the highest spend, by default of the last 30 days."""
-        rows = await self._dearest(["key", "name"], question)
+        rows = await self._dearest(["key", "name"], request)
         hashes = await self._calls.hashes(rows)
         return [
             {
@@ -169,28 +169,28 @@ class SpendHandlers:
             for row in rows
         ]
 
-    async def dear_customers(self, question: AdminRequest) -> Any:
+    async def dear_customers(self, request: AdminRequest) -> Any:
         """The spend of each end user, highest first, filtered by `api_key`, `startTime` and `endTime`."""
         words = {"startTime": "start_date", "endTime": "end_date"}
-        said = {words.get(name, name): str(value) for name, value in question.body.items() if value is not None}
-        rows = await self._dearest(["customer"], replace(question, query=said))
+        said = {words.get(name, name): str(value) for name, value in request.body.items() if value is not None}
+        rows = await self._dearest(["customer"], replace(request, query=said))
         return [{"end_user": row["customer"], "total_count": row["calls"], "total_spend": dollars(row["cost"])} for row in rows]
 
-    async def models(self, question: AdminRequest) -> Any:
+    async def models(self, request: AdminRequest) -> Any:
         """The models with the highest spend, by default of the last 30 days."""
-        return [{"model": row["served"], "total_spend": dollars(row["cost"])} for row in await self._dearest(["served"], question)]
+        return [{"model": row["served"], "total_spend": dollars(row["cost"])} for row in await self._dearest(["served"], request)]
 
-    async def providers(self, question: AdminRequest) -> Any:
+    async def providers(self, request: AdminRequest) -> Any:
         """The providers with the highest spend, by default of the last 30 days."""
-        return [{"provider": row["provider"], "spend": dollars(row["cost"])} for row in await self._dearest(["provider"], question)]
+        return [{"provider": row["provider"], "spend": dollars(row["cost"])} for row in await self._dearest(["provider"], request)]
 
-    async def _dearest(self, by: list[str], question: AdminRequest) -> list[Row]:
-        rows = await self._calls.grouped(by, await self._calls.where(question, days=30))
-        return sorted(rows, key=lambda row: -row["cost"])[: number_of(question.query, "limit", 100)]
+    async def _dearest(self, by: list[str], request: AdminRequest) -> list[Row]:
+        rows = await self._calls.grouped(by, await self._calls.where(request, days=30))
+        return sorted(rows, key=lambda row: -row["cost"])[: number_of(request.query, "limit", 100)]
 
-    async def teams(self, question: AdminRequest) -> Any:
+    async def teams(self, request: AdminRequest) -> Any:
         """Spend per day and team, by default of the last 30 days."""
-        rows = await self._calls.grouped([self._calls.day, "team"], await self._calls.where(question, days=30))
+        rows = await self._calls.grouped([self._calls.day, "team"], await self._calls.where(request, days=30))
         daily: dict[int, dict[str, Any]] = {}
         total: dict[str, int] = defaultdict(int)
         for row in sorted(rows, key=lambda row: row["day"]):
@@ -202,13 +202,13 @@ class SpendHandlers:
             "total_spend_per_team": [{"team_id": team, "total_spend": dollars(cost)} for team, cost in sorted(total.items())],
         }
 
-    async def report(self, question: AdminRequest) -> Any:
+    async def report(self, request: AdminRequest) -> Any:
         """Per day and team (customer, api_key): the cost of each model."""
-        by = question.query.get("group_by", "team")
+        by = request.query.get("group_by", "team")
         columns = {"team": "team", "customer": "customer", "api_key": "key"}
         if by not in columns:
             raise BadRequestError(f"group_by must be one of {', '.join(columns)}, got {by!r}")
-        rows = await self._calls.grouped([self._calls.day, f"{columns[by]} AS who", "served"], await self._calls.where(question, days=30))
+        rows = await self._calls.grouped([self._calls.day, f"{columns[by]} AS who", "served"], await self._calls.where(request, days=30))
         days: dict[int, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
         for row in rows:
             days[row["day"]][row["who"]].append(
@@ -227,9 +227,9 @@ class SpendHandlers:
 
     # ---- the price of a call that is not made
 
-    async def calculate(self, question: AdminRequest) -> Any:
+    async def calculate(self, request: AdminRequest) -> Any:
         """The cost of `model` and `messages`, or of a `completion_response`."""
-        body = question.body
+        body = request.body
         try:
             if "completion_response" in body:
                 return {"cost": completion_cost(body["completion_response"])}
@@ -238,8 +238,8 @@ class SpendHandlers:
             raise BadRequestError(error.failure.message) from None
 
 
-def _names_one(question: AdminRequest) -> bool:
-    return bool(question.query.get("request_id"))
+def _names_one(request: AdminRequest) -> bool:
+    return bool(request.query.get("request_id"))
 
 
 _PROMPTS: Final = ("messages", "input", "prompt", "contents", "query")

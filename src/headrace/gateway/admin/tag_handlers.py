@@ -35,25 +35,25 @@ class TagHandlers:
             "/tag/list": Route(("GET",), "look", self.page),
         }
 
-    async def new(self, question: AdminRequest) -> Any:
+    async def new(self, request: AdminRequest) -> Any:
         """Create a tag. Calls with it are under its limits and budget and may only use its `models`, whichever key makes them."""
-        check_names(question.body, TAG)
-        if not question.body.get("name"):
+        check_names(request.body, TAG)
+        if not request.body.get("name"):
             raise BadRequestError("name is required: the tag that calls carry")
-        return await self._told(await self._tags.make(question.body), "made")
+        return await self._told(await self._tags.make(request.body), "made")
 
-    async def update(self, question: AdminRequest) -> Any:
+    async def update(self, request: AdminRequest) -> Any:
         """Change a tag; omitted fields stay."""
-        how = question.body
+        how = request.body
         check_names(how, TAG)
         return await self._told(await self._tags.change(how.get("name"), lambda tag: self._tags.changed(tag, how)), "changed")
 
     async def _told(self, tag: Holder, what: str) -> dict[str, Any]:
         return {"message": f"tag {tag.id!r} is {what}", "tag": await self._context.shown(tag, tag_shape)}
 
-    async def delete(self, question: AdminRequest) -> Any:
+    async def delete(self, request: AdminRequest) -> Any:
         """Delete a tag. Calls may still carry it, but it no longer limits them."""
-        name, now = text("name", question.body.get("name")), self._context.clock()
+        name, now = text("name", request.body.get("name")), self._context.clock()
 
         def work(connection: Connection) -> Holder | None:
             tag = table.get(connection, Kind.TAG, name)
@@ -64,17 +64,17 @@ class TagHandlers:
         await self._context.change(work, f"tag {name!r}")
         return {"message": f"tag {name!r} is deleted"}
 
-    async def info(self, question: AdminRequest) -> Any:
+    async def info(self, request: AdminRequest) -> Any:
         """The named tags."""
-        names = texts("names", question.body.get("names"))
+        names = texts("names", request.body.get("names"))
         found = {one.id: one for one in await self._tags.all() if one.id in names}
         if missing := [name for name in names if name not in found]:
             raise not_found(f"tag {missing[0]!r}")
         return {one["name"]: one for one in await self._context.all_shown(list(found.values()), tag_shape)}
 
-    async def page(self, question: AdminRequest) -> Any:
+    async def page(self, request: AdminRequest) -> Any:
         """The tags created here, then those that calls in the requested period carried besides."""
         made = await self._context.all_shown(await self._tags.all(), tag_shape)
-        rows = await self._calls.grouped(["tags"], [*await self._calls.where(question), ("tags <> '[]'", {})])
+        rows = await self._calls.grouped(["tags"], [*await self._calls.where(request), ("tags <> '[]'", {})])
         used = {tag for row in rows for tag in msgspec.json.decode(row["tags"])} - {one["name"] for one in made}
         return [*made, *[{"name": tag, "description": None, "models": None} for tag in sorted(used)]]

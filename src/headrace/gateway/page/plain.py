@@ -19,7 +19,7 @@ _FRAME = """<!doctype html>
 
 
 def plain_page(picture: Mapping[str, Any]) -> bytes:
-    """HTML that reloads itself every five seconds. picture: from `Picture.now`."""
+    """HTML that reloads itself every five seconds. picture: from `DashboardData.now`."""
     parts = [_group(group) for group in picture["groups"]]
     parts.append("<h2>Latest calls</h2>" + _table(_CALLS, map(_call, picture["calls"])))
     when = strftime("%Y-%m-%d %H:%M:%S", gmtime(picture["at"]))
